@@ -202,8 +202,8 @@ def export_data(
 ) -> None:
     """Write all that is held about a person to TARGET, readable by you alone. What it answers when nothing is held is
     such a file, too."""
-    from consent_api.links.theme import Language
     from consent_api.rights import exporting, requests
+    from consent_http.words import Language
 
     if target.exists() and not replace:
         raise click.ClickException(f"{target} exists: name another file, or --replace")

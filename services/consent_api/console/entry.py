@@ -11,18 +11,19 @@ import anyio.to_thread
 from fastapi import Request, Response
 from sqlalchemy import Connection
 
-from consent_api.console import pages, sessions
+from consent_api.console import pages
 from consent_api.console.pages import Page
-from consent_api.console.sessions import Cookie
 from consent_api.errors import LedgerUnavailableError
 from consent_api.http.metrics import ApiMetrics
 from consent_api.ledger import console_sessions
 from consent_api.ledger.console_sessions import Session
 from consent_api.ledger.ledger import Ledger
-from consent_api.links import forms, texts, theme
+from consent_api.links import theme
 from consent_api.links.limits import Allowance, Uses
 from consent_api.links.theme import Theme, Themes
+from consent_http import forms, words
 from consent_http.errors import ProblemError
+from consent_http.pages import Cookie, is_form_token, is_own_page
 from consent_privacy.keyring import Keyring
 
 T = TypeVar("T")
@@ -33,6 +34,7 @@ PAGES = Allowance(burst=60, every=0.5)
 """Of one session: a person at a keyboard needs less."""
 NO_THEME = Theme(name="Consent Relay")
 FORM = "form"
+_COOKIE = "console"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,11 +76,11 @@ class Console:
         return theme.of(self._themes, tenant)
 
     def cookie(self, request: Request) -> Cookie:
-        return Cookie(secure=self._by_https or request.url.scheme == "https")
+        return Cookie(of=_COOKIE, secure=self._by_https or request.url.scheme == "https")
 
     def page(self, request: Request, of: Theme, session: Session | None = None) -> Page:
         """How a page is shown. Links in it are relative, so that it works behind any proxy, below any path."""
-        language = texts.chosen(request.query_params.get("lang"), request.headers.get("accept-language"), of.language)
+        language = words.chosen(request.query_params.get("lang"), request.headers.get("accept-language"), of.language)
         below = request.url.path.partition("/console/")[2]
         return Page(theme=of, language=language, root="../" * below.count("/") or "./", below=below, session=session)
 
@@ -107,7 +109,7 @@ class Console:
             return visit
         fields = await forms.read(request)
         sent = fields.get(FORM, "")
-        if not (sessions.is_own_page(request.headers) and sessions.is_form_token(sent, visit.session.token, action)):
+        if not (is_own_page(request.headers) and is_form_token(sent, visit.session.token, action)):
             return pages.fault(visit.page, 403)
         return Submitted(visit=visit, fields=fields)
 

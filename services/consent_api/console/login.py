@@ -7,16 +7,17 @@ import anyio.to_thread
 from fastapi import APIRouter, Request, Response
 from sqlalchemy import Connection
 
-from consent_api.console import pages, sessions
+from consent_api.console import pages
 from consent_api.console.entry import NO_THEME, Console
 from consent_api.errors import LedgerUnavailableError
 from consent_api.ledger import console_sessions, database
 from consent_api.ledger.console_sessions import Session
-from consent_api.links import forms
 from consent_api.links.limits import Allowance, Uses
 from consent_api.links.opening import caller_of
 from consent_api.rights import audit
 from consent_api.rights.audit import Act
+from consent_http import forms
+from consent_http.pages import is_own_page
 
 _FAILURES = Allowance(burst=10, every=10.0)
 """Of one caller. A key that is right is never refused for the wrong ones of a neighbour: behind a proxy all callers may
@@ -39,7 +40,7 @@ def routes(console: Console) -> APIRouter:
     @router.post("/console/login")
     async def login(request: Request) -> Response:
         page = console.page(request, NO_THEME)
-        if not sessions.is_own_page(request.headers):
+        if not is_own_page(request.headers):
             console.metrics.console_logins.labels("foreign_form").inc()
             return pages.fault(page, 403)
         written = (await forms.read(request)).get("key", "")

@@ -9,12 +9,12 @@ from importlib.resources import files
 from fastapi import Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from consent_api.console.sessions import form_token
 from consent_api.ledger.console_sessions import Session
-from consent_api.links.pages import headers_of, style_of
-from consent_api.links.texts import Words
-from consent_api.links.theme import LANGUAGES, Language, Theme
+from consent_api.links.pages import style_of
+from consent_api.links.theme import Theme
 from consent_http.errors import ProblemError
+from consent_http.pages import form_token, headers_of
+from consent_http.words import LANGUAGES, Language, Words
 
 _PACKAGE = __package__ or "consent_api.console"
 WORDS: Mapping[Language, Words] = {language: Words(language, _PACKAGE) for language in LANGUAGES}

@@ -1,14 +1,10 @@
-"""What a browser holds of a session, and what its pages send back: cookie, form tokens, ids of pages. Pure."""
+"""The ids of pages about a person: sealed for one session. Pure."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import hashlib
-import hmac
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -20,7 +16,6 @@ PAGE_MICROS = 15 * 60 * 1_000_000
 _BLOCK = 64
 """Ids are padded to a multiple of so many bytes: an address is not known by its length."""
 _LONGEST_ID = 2_048
-_OWN_SITE = "same-origin"
 
 
 class Subject(msgspec.Struct, frozen=True, array_like=True):
@@ -40,43 +35,6 @@ class _Content(msgspec.Struct, array_like=True):
 
 
 _DECODER = msgspec.msgpack.Decoder(_Content)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Cookie:
-    """How the token of a session is kept: by https under a name that binds it to this host (RFC 6265bis)."""
-
-    secure: bool
-    name: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "name", "__Host-console" if self.secure else "console")
-
-    def set(self, token: str) -> str:
-        """The value of Set-Cookie. It ends with the browser, if not before."""
-        return f"{self.name}={token}; Path=/; HttpOnly; SameSite=Strict{'; Secure' if self.secure else ''}"
-
-    def clear(self) -> str:
-        return f"{self.set('')}; Max-Age=0"
-
-
-def form_token(token: str, action: str) -> str:
-    """What the form of one action carries, bound to the session."""
-    return hmac.new(token.encode(), f"form {action}".encode(), hashlib.sha256).hexdigest()
-
-
-def is_form_token(sent: str, token: str, action: str) -> bool:
-    return hmac.compare_digest(sent.encode("utf-8", "replace"), form_token(token, action).encode())
-
-
-def is_own_page(headers: Mapping[str, str]) -> bool:
-    """Whether a form was sent by a page of ours, as the browser says. One that says nothing has no other page open: it
-    is a program."""
-    site = headers.get("sec-fetch-site")
-    if site is not None:
-        return site == _OWN_SITE
-    origin = headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == headers.get("host")
 
 
 def seal(keyring: Keyring, token: str, subject: Subject, *, now: int) -> str:

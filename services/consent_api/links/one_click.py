@@ -5,11 +5,12 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from consent_api.errors import ChoiceRefusedError, LedgerUnavailableError
-from consent_api.links import forms, pages, privacy_control
+from consent_api.links import pages, privacy_control
 from consent_api.links.opening import LinkPages, Opened
 from consent_api.links.recording import Choices
 from consent_api.links.token import Link, LinkKind
 from consent_contracts.decisions import EVERY_PURPOSE
+from consent_http import forms
 
 METHOD = "one-click-link"
 _FIELD, _VALUE = "list-unsubscribe", "one-click"

@@ -10,11 +10,13 @@ from fastapi import Request, Response
 
 from consent_api.errors import ConsentApiError, InvalidTokenError, LedgerUnavailableError
 from consent_api.http.metrics import ApiMetrics
-from consent_api.links import pages, texts, theme
+from consent_api.links import pages, theme
 from consent_api.links.limits import CHANGES, GUESSES, LOOKS, Uses
 from consent_api.links.pages import Page
-from consent_api.links.theme import Language, Theme, Themes
+from consent_api.links.theme import Theme, Themes
 from consent_api.links.token import Link, LinkKind, Links
+from consent_http import words
+from consent_http.words import Language
 from consent_service.clock import now_micros
 
 PATHS = {LinkKind.ONE_CLICK: "/u/", LinkKind.PREFERENCES: "/p/"}
@@ -125,7 +127,7 @@ class LinkPages:
         return pages.fault(nowhere, 404, start=start_path(self._prefix, only) if only is not None else None)
 
     def _language(self, request: Request, default: Language) -> Language:
-        return texts.chosen(request.query_params.get("lang"), request.headers.get("accept-language"), default)
+        return words.chosen(request.query_params.get("lang"), request.headers.get("accept-language"), default)
 
     def count(self, kind: LinkKind, outcome: str) -> None:
         self._metrics.link_uses.labels(kind.value, outcome).inc()

@@ -14,7 +14,8 @@ from consent_api.ledger import database, notices
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.notices import Notice, notice_hash
 from consent_api.links.texts import WORDS
-from consent_api.links.theme import LANGUAGES, Language, Purpose, Theme, Themes
+from consent_api.links.theme import Purpose, Theme, Themes
+from consent_http.words import LANGUAGES, Language
 
 _DIGITS = 8
 """Of the hash, in the version."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -16,10 +14,12 @@ from consent_api.links import page_notices
 from consent_api.links import theme as themes
 from consent_api.links.pauses import DAY_MICROS
 from consent_api.links.person import MOST_IN_HISTORY, Event, Person, Setting, State
-from consent_api.links.texts import WORDS, Words
-from consent_api.links.theme import LANGUAGES, Language, Theme
+from consent_api.links.texts import WORDS
+from consent_api.links.theme import Theme
 from consent_api.links.token import Link
 from consent_contracts.decisions import EVERY_PURPOSE, GIVEN
+from consent_http.pages import headers_of
+from consent_http.words import LANGUAGES, Language, Words
 
 SOURCE_SYSTEM = "consent-relay"
 PAUSE_DAYS = (30, 90)
@@ -36,20 +36,6 @@ _TEMPLATES = Environment(
 )
 _STYLE = files(__package__).joinpath("templates", "style.css").read_text("utf-8")
 _FAULTS = {404: "", 403: "refused_", 410: "ended_", 409: "changed_", 429: "limited_", 503: "unavailable_"}
-
-
-SAFE_HEADERS = {
-    "X-Frame-Options": "DENY",
-    "X-Content-Type-Options": "nosniff",
-    # The link is a secret.
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-    "X-Robots-Tag": "noindex, nofollow",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=()",
-}
-"""Of every answer to a person, whatever it is."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -270,16 +256,6 @@ def style_of(theme: Theme, sheet: str = _STYLE) -> str:
     """A style sheet in a tenant's colours."""
     colours = "".join(f"--{name.replace('_', '-')}:{value};" for name, value in theme.colours.model_dump().items())
     return f":root{{{colours}}}\n{sheet}"
-
-
-def headers_of(style: str) -> dict[str, str]:
-    """What a page with this style sheet is answered with."""
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return {
-        **SAFE_HEADERS,
-        "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:;"
-        " form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-    }
 
 
 def pause_end(now: int, answer: str) -> int:

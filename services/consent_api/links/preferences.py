@@ -18,16 +18,18 @@ from consent_api.ledger import database
 from consent_api.ledger.deduplication import RecordedDecision
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.notices import Notice, notice_hash
-from consent_api.links import forms, page_notices, pages, pauses, person, privacy_control
+from consent_api.links import page_notices, pages, pauses, person, privacy_control
 from consent_api.links.opening import LinkPages, Opened, is_foreign
 from consent_api.links.page_notices import PageNotices, notices_of
 from consent_api.links.pages import OFF, ON, PAUSES, Saved
 from consent_api.links.pauses import DAY_MICROS, Pause
 from consent_api.links.person import Person, Setting, State
 from consent_api.links.recording import Choices
-from consent_api.links.theme import Language, Purpose, Theme
+from consent_api.links.theme import Purpose, Theme
 from consent_api.links.token import LinkKind
 from consent_contracts.decisions import EVERY_PURPOSE, GIVEN
+from consent_http import forms
+from consent_http.words import Language
 
 T = TypeVar("T")
 

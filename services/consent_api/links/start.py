@@ -21,12 +21,14 @@ from consent_api.errors import InvalidTokenError, LedgerUnavailableError, Submis
 from consent_api.http.metrics import ApiMetrics
 from consent_api.ledger import database
 from consent_api.ledger.ledger import Ledger
-from consent_api.links import codes, forms, pages
+from consent_api.links import codes, pages
 from consent_api.links.code_webhook import CodeMessage, CodeWebhook
 from consent_api.links.limits import CODE_TRIES, CODES, Uses
 from consent_api.links.opening import LinkPages, is_foreign, link_path
 from consent_api.links.pages import Page
 from consent_api.links.token import Link, LinkKind
+from consent_http import forms
+from consent_http.pages import SAFE_HEADERS
 
 T = TypeVar("T")
 
@@ -176,7 +178,7 @@ class Start:
         if link is None:
             return pages.code(page, sealed, wrong=True)
         place = f"{link_path(page.prefix, self._links.sealer.token(link), link.kind)}?lang={page.language}"
-        return Response(status_code=303, headers={"Location": place, **pages.SAFE_HEADERS})
+        return Response(status_code=303, headers={"Location": place, **SAFE_HEADERS})
 
     def _opened(self, named: Named, typed: str) -> Link | None:
         """Blocks. None: the code is not the one in force."""

@@ -1,77 +1,9 @@
-"""The words of the pages, in each language."""
+"""The words of the pages behind links, in each language."""
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from importlib.resources import files
-from typing import Any
 
-from babel.core import negotiate_locale
-from babel.dates import format_date, format_datetime
+from consent_http.words import LANGUAGES, Language, Words
 
-from consent_api.links.theme import LANGUAGES, Language
-
-
-class Words:
-    """The texts of one language, and its dates."""
-
-    def __init__(self, language: Language, package: str = __package__) -> None:
-        """``package`` has them in its folder words."""
-        self.language = language
-        source = files(package).joinpath("words", f"{language}.toml")
-        self._texts: Mapping[str, Any] = tomllib.loads(source.read_text("utf-8"))
-
-    @property
-    def texts(self) -> Mapping[str, Any]:
-        return self._texts
-
-    def __call__(self, name: str, /, **values: object) -> str:
-        """A text by its dotted name, with its values; KeyError."""
-        found: Any = self._texts
-        for part in name.split("."):
-            found = found[part]
-        return str(found).format(**values)
-
-    def of_channel(self, table: str, channel: str) -> str:
-        """A channel's entry of a table; for one that we have no words for, the table's ``other`` or its name."""
-        known = self._texts[table]
-        return str(known.get(channel) or known.get("other") or channel)
-
-    def day(self, micros: int) -> str:
-        return format_date(_moment(micros).date(), "long", locale=self.language)
-
-    def moment(self, micros: int) -> str:
-        """To the second, in UTC."""
-        return format_datetime(_moment(micros), "long", locale=self.language)
-
-
-WORDS: Mapping[Language, Words] = {language: Words(language) for language in LANGUAGES}
-
-
-def chosen(asked: str | None, accepted: str | None, default: Language) -> Language:
-    """The language that the link asks for, or the browser (Accept-Language), or else ``default``."""
-    for language in LANGUAGES:
-        if asked == language:
-            return language
-    found = negotiate_locale(_preferred(accepted or ""), LANGUAGES, sep="-")
-    return next((language for language in LANGUAGES if found == language), default)
-
-
-def _preferred(header: str) -> list[str]:
-    """The languages of an Accept-Language header, the most wished-for first."""
-    weighted: list[tuple[float, str]] = []
-    for part in header[:500].split(","):
-        name, _, parameter = part.strip().partition(";")
-        try:
-            weight = float(parameter.strip().removeprefix("q=") or 1)
-        except ValueError:
-            continue
-        if weight > 0:
-            weighted.append((-weight, name.strip().partition("-")[0].lower()))
-    return [name for _, name in sorted(weighted, key=lambda each: each[0]) if name]
-
-
-def _moment(micros: int) -> datetime:
-    return datetime.fromtimestamp(micros / 1_000_000, tz=UTC)
+WORDS: Mapping[Language, Words] = {language: Words(language, __package__) for language in LANGUAGES}

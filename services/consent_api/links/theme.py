@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
@@ -15,9 +15,7 @@ from consent_api.domain.validation import ValidationRules
 from consent_api.errors import MisconfiguredError
 from consent_api.yaml_file import read_yaml
 from consent_contracts.records import PURPOSE
-
-Language = Literal["en", "fr"]
-LANGUAGES: tuple[Language, ...] = ("en", "fr")
+from consent_http.words import Language
 
 LEAST_CONTRAST = 4.5
 """WCAG 2.1, 1.4.3 (AA), of text on what is behind it."""

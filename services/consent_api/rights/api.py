@@ -27,7 +27,7 @@ from consent_api.ledger import database, idempotency
 from consent_api.ledger.idempotency import IdempotencyClaim, StoredResponse
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger, patiently
-from consent_api.links import pages, theme
+from consent_api.links import theme
 from consent_api.links.theme import Themes
 from consent_api.rights import audit, exporting, models, opening, requests, texts
 from consent_api.rights.access.model import PersonalData
@@ -40,7 +40,9 @@ from consent_http import request_body
 from consent_http.api_keys import ApiKey
 from consent_http.errors import ProblemError
 from consent_http.openapi import IDEMPOTENCY_KEY, json_body, json_response
+from consent_http.pages import headers_of
 from consent_http.problem_details import responses
+from consent_http.words import Language
 
 T = TypeVar("T")
 
@@ -385,12 +387,12 @@ class RightsHandler:
 
 
 def stream(
-    found: ExportedFile, of_tenant: theme.Theme, language: theme.Language, *, limiter: anyio.CapacityLimiter
+    found: ExportedFile, of_tenant: theme.Theme, language: Language, *, limiter: anyio.CapacityLimiter
 ) -> Response:
     """An export as an answer: read piece by piece, in a thread, as fast as it is taken."""
     style = html.style_of(of_tenant)
     headers = {
-        **pages.headers_of(style),
+        **headers_of(style),
         "Content-Language": language,
         "Content-Disposition": f'attachment; filename="{found.name}"',
     }

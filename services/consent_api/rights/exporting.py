@@ -8,13 +8,14 @@ from enum import StrEnum
 
 from consent_api.ledger import database
 from consent_api.ledger.ledger import Ledger
-from consent_api.links.theme import Language, Theme
+from consent_api.links.theme import Theme
 from consent_api.rights import audit
 from consent_api.rights.access import files, report
 from consent_api.rights.access.reading import Export
 from consent_api.rights.audit import Act
 from consent_api.rights.documents import html, pdf
 from consent_api.rights.person_ref import PersonRef
+from consent_http.words import Language
 
 
 class Format(StrEnum):

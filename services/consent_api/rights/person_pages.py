@@ -19,7 +19,7 @@ from consent_api.errors import InvalidTokenError, LedgerUnavailableError, Submis
 from consent_api.ledger import database
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
-from consent_api.links import forms, pages
+from consent_api.links import pages
 from consent_api.links.opening import LinkPages, Opened, is_foreign
 from consent_api.links.token import LinkKind
 from consent_api.rights import audit, exporting, opening, proof, requests
@@ -32,6 +32,8 @@ from consent_api.rights.exporting import Format
 from consent_api.rights.person_ref import PersonRef
 from consent_api.rights.phrases import WORDS
 from consent_api.rights.requests import Identity, Kind, NewRequest, RightsRequest, State
+from consent_http import forms
+from consent_http.pages import headers_of
 
 T = TypeVar("T")
 
@@ -166,7 +168,7 @@ class PersonPages:
             texts=texts,
             actions=() if as_pdf else _actions(opened),
         )
-        headers = pages.headers_of(html.style_of(page.theme))
+        headers = headers_of(html.style_of(page.theme))
         if not as_pdf:
             return Response(html.render(document), media_type=html.MEDIA_TYPE, headers=headers)
         name = f'inline; filename="proof-{export.head.generated_at[:10]}.pdf"'

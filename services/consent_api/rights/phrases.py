@@ -8,12 +8,12 @@ from datetime import datetime
 import msgspec
 
 from consent_api.links.texts import WORDS as LINK_WORDS
-from consent_api.links.texts import Words
-from consent_api.links.theme import LANGUAGES, Language, Theme
+from consent_api.links.theme import Theme
 from consent_api.rights.access import model
 from consent_api.rights.documents.document import Item, Line
 from consent_api.rights.erasure import wording
 from consent_contracts.decisions import DELIVERY, EVERY_PURPOSE, GIVEN
+from consent_http.words import LANGUAGES, Language, Words
 
 WORDS: Mapping[Language, Words] = {each: Words(each, __package__ or "consent_api.rights") for each in LANGUAGES}
 

@@ -10,13 +10,14 @@ from sqlalchemy import Connection
 from consent_api.domain.effects import Effect
 from consent_api.http.models import Evidence
 from consent_api.ledger import notices
-from consent_api.links.theme import Language, Theme
+from consent_api.links.theme import Theme
 from consent_api.rights.access import model
 from consent_api.rights.access.reading import Export
 from consent_api.rights.access.report import MOST_SHOWN
 from consent_api.rights.documents.document import Document, Item, Line, Section
 from consent_api.rights.phrases import Phrases
 from consent_contracts.decisions import GIVEN
+from consent_http.words import Language
 
 NamedNotice = tuple[str, str, str, str]
 """As evidence names it: id, version, language, hash."""

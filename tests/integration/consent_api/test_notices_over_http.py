@@ -147,7 +147,7 @@ def test_notices_by_command(client: TestClient, service: Any, tmp_path: Any, mon
 
 def test_what_the_page_records_is_in_the_registry(owner_engine: Engine, ledger: Ledger, tmp_path: Any) -> None:
     from consent_api.links.page_notices import PageNotices, notices_of
-    from consent_api.links.theme import LANGUAGES
+    from consent_http.words import LANGUAGES
     from tests.support.themes import themes
 
     of_pages = themes(tmp_path)

@@ -15,7 +15,7 @@ from fastapi import Request
 
 from consent_api.domain.validation import Purposes, ValidationRules
 from consent_api.errors import MisconfiguredError
-from consent_api.links import forms, pages, preferences, texts
+from consent_api.links import pages, preferences, texts
 from consent_api.links.limits import Allowance, Uses
 from consent_api.links.opening import caller_of
 from consent_api.links.pages import Page
@@ -23,6 +23,7 @@ from consent_api.links.person import Person, Setting, State
 from consent_api.links.preferences import Shown, changes
 from consent_api.links.theme import Colours, Theme, contrast, read_themes, require_declared
 from consent_api.links.token import Link, LinkKind
+from consent_http import forms, words
 from local_stack.preference_centre import THEME
 from tests.support.themes import CHANNELS, themes
 
@@ -63,7 +64,7 @@ def test_every_text_is_there_in_each_language() -> None:
 def test_the_language_is_the_link_s_or_the_browser_s_or_the_tenant_s(
     asked: str | None, accepted: str | None, language: str
 ) -> None:
-    assert texts.chosen(asked, accepted, "fr") == language
+    assert words.chosen(asked, accepted, "fr") == language
 
 
 def test_contrast_is_that_of_wcag() -> None:

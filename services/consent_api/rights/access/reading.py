@@ -24,7 +24,7 @@ from consent_api.ledger.addresses import live_key_ids
 from consent_api.ledger.current import CurrentDecisions
 from consent_api.ledger.lanes import MARK
 from consent_api.ledger.rows import decision_of
-from consent_api.links.theme import Language, Theme
+from consent_api.links.theme import Theme
 from consent_api.rights import requests
 from consent_api.rights.access import model
 from consent_api.rights.person_ref import PersonRef
@@ -32,6 +32,7 @@ from consent_api.rights.requests import RightsRequest
 from consent_contracts.cloudevents import rfc3339, rfc3339_or_none
 from consent_contracts.decisions import GIVEN, Decision
 from consent_contracts.verdict import Verdict, effective_verdict, verdicts
+from consent_http.words import Language
 from consent_privacy.errors import DecryptionFailedError
 from consent_privacy.keyring import Keyring
 

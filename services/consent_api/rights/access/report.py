@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 
-from consent_api.links.theme import Language, Theme
+from consent_api.links.theme import Theme
 from consent_api.rights.access import model
 from consent_api.rights.access.reading import Export
 from consent_api.rights.documents.document import Document, Item, Line, Section
 from consent_api.rights.phrases import Phrases
 from consent_contracts.decisions import EVERY_PURPOSE
+from consent_http.words import Language
 
 MOST_SHOWN = 500
 """Decisions: some hundred and fifty pages, which take a second and a hundred megabytes to make."""

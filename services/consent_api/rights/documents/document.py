@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from consent_api.links.theme import Language, Theme
+from consent_api.links.theme import Theme
+from consent_http.words import Language
 
 Line = tuple[str, str]
 """A label and what it labels."""

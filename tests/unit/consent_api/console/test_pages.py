@@ -14,9 +14,10 @@ import pytest
 from consent_api.console import pages, reading
 from consent_api.console.pages import Page
 from consent_api.ledger.console_sessions import Session
-from consent_api.links.theme import LANGUAGES, Language, Theme
+from consent_api.links.theme import Theme
 from consent_http.api_keys import SCOPES, ApiKey
 from consent_http.errors import ProblemError
+from consent_http.words import LANGUAGES, Language
 
 KEY = ApiKey(id="ab12", digest="0" * 64, tenant="acme", scopes=SCOPES)
 SESSION = Session(key=KEY, name="Desk 7", token="the-token")

@@ -1,53 +1,14 @@
-"""What a browser holds of a session of the console, and what its forms carry."""
+"""The ids of pages about a person."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import pytest
-
 from consent_api.console import sessions
-from consent_api.console.sessions import PAGE_MICROS, Cookie, Subject
+from consent_api.console.sessions import PAGE_MICROS, Subject
 from consent_privacy.keyring import Keyring
 
 NOW = 1_760_000_000_000_000
 TOKEN, OTHER = "a-token-of-a-session", "the-token-of-another"
 ADDRESS = Subject(address="+33639980001", channels=("sms", "voice"))
-
-
-def test_a_cookie_is_out_of_reach_of_scripts_other_sites_and_other_hosts() -> None:
-    by_https = Cookie(secure=True)
-    assert by_https.name == "__Host-console"
-    assert by_https.set("t") == "__Host-console=t; Path=/; HttpOnly; SameSite=Strict; Secure"
-    assert Cookie(secure=False).set("t") == "console=t; Path=/; HttpOnly; SameSite=Strict"
-    assert "Max-Age=0" in by_https.clear()
-
-
-def test_the_token_of_a_form_is_of_its_session_and_its_action_alone() -> None:
-    sent = sessions.form_token(TOKEN, "agent")
-    assert sessions.is_form_token(sent, TOKEN, "agent")
-    for wrong in ("", "x", sent[:-1], sent + "0", sent.upper(), "\udcff", "é"):
-        assert not sessions.is_form_token(wrong, TOKEN, "agent")
-    assert not sessions.is_form_token(sent, OTHER, "agent")
-    assert not sessions.is_form_token(sent, TOKEN, "review")
-    assert TOKEN not in sent
-
-
-@pytest.mark.parametrize(
-    ("headers", "is_own"),
-    [
-        ({"sec-fetch-site": "same-origin", "origin": "https://console.example.com", "host": "10.0.0.1:8080"}, True),
-        ({"sec-fetch-site": "same-site"}, False),
-        ({"sec-fetch-site": "cross-site"}, False),
-        ({"sec-fetch-site": "none"}, False),
-        ({"origin": "http://console.example.com", "host": "console.example.com"}, True),
-        ({"origin": "https://evil.example", "host": "console.example.com"}, False),
-        ({"origin": "null", "host": "console.example.com"}, False),
-        ({"host": "console.example.com"}, True),
-    ],
-)
-def test_a_form_of_another_site_is_known(headers: Mapping[str, str], is_own: bool) -> None:
-    assert sessions.is_own_page(headers) is is_own
 
 
 def test_the_id_of_a_page_opens_in_its_session_alone_and_not_for_long(keyring: Keyring) -> None:

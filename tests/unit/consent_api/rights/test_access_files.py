@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 
-from consent_api.links.theme import LANGUAGES, Language, Theme
+from consent_api.links.theme import Theme
 from consent_api.rights import phrases
 from consent_api.rights.access import files, model, report
 from consent_api.rights.documents import html, pdf
+from consent_http.words import LANGUAGES, Language
 from tests.support.personal_data import HEAD, NOTHING, SampleExport, decision
 from tests.support.themes import themes
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from consent_api.links.theme import LANGUAGES, Language, Theme
+from consent_api.links.theme import Theme
 from consent_api.rights import phrases, proof
 from consent_api.rights.documents import html, pdf
 from consent_api.rights.documents.document import Document
+from consent_http.words import LANGUAGES, Language
 from tests.support.personal_data import EVIDENCE, HEAD, SampleExport, decision
 from tests.support.themes import themes
 
