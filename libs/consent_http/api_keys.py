@@ -15,7 +15,7 @@ from pathlib import Path
 from consent_http.errors import InvalidApiKeysError
 from consent_privacy import private_files
 
-SCOPES = frozenset({"submit", "read", "check", "links", "admin", "rights:read", "rights:write", "console"})
+SCOPES = frozenset({"submit", "read", "check", "links", "admin", "rights:read", "rights:write", "console", "operate"})
 _TOKEN = re.compile(r"cr_([a-z0-9]{6,32})_([A-Za-z0-9_-]{43})", re.ASCII)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -37,6 +37,9 @@ class ApiKey:
 
     def allows(self, scope: str) -> bool:
         return scope in self.scopes
+
+
+_NO_KEY = ApiKey(id="", digest=hashlib.sha256(b"no key of ours").hexdigest(), tenant="", scopes=frozenset())
 
 
 def mint(*, tenant: str, scopes: Iterable[str], may_lift: bool = True) -> tuple[str, ApiKey]:
@@ -116,11 +119,16 @@ class KeyFile:
         self._keys: dict[str, ApiKey] = {}
 
     def find(self, token: str | None) -> ApiKey | None:
-        """The key whose token this is, or None."""
+        """The key whose token this is, or None. One that is none takes as long as one that is."""
         self.refresh()
-        parsed = parse(token or "")
-        key = self._keys.get(parsed[0]) if parsed else None
-        return key if parsed and key is not None and key.matches(parsed[1]) else None
+        key_id, secret = parse(token or "") or ("", "")
+        key = self._keys.get(key_id, _NO_KEY)
+        return key if key.matches(secret) and key is not _NO_KEY else None
+
+    def get(self, key_id: str) -> ApiKey | None:
+        """The key with this id, or None."""
+        self.refresh()
+        return self._keys.get(key_id)
 
     def refresh(self) -> None:
         try:

@@ -1,4 +1,5 @@
-"""The HTTP server of the API and the gate: uvicorn, with bounds on what one connection may hold and for how long.
+"""The HTTP server of the API, the gate and the status page: uvicorn, with bounds on what one connection may hold, and
+for how long.
 
 uvicorn bounds neither the head of a request nor the time that a client takes to send one or to read its answer. Nor
 does it go on answering once it has to end, while a load balancer still sends it requests.
@@ -215,7 +216,9 @@ class Server(uvicorn.Server):
     """Ends in order: first it is not ready any more but goes on answering, each answer with `Connection: close`, until
     those who send it requests have noticed; then it takes no more, finishes what is under way and ends."""
 
-    def __init__(self, config: uvicorn.Config, *, shutdown_delay: float, on_stopping: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, *, shutdown_delay: float = 0.0, on_stopping: Callable[[], None] = lambda: None
+    ) -> None:
         """`shutdown_delay` in seconds. `on_stopping` is called on the event loop, as soon as the end has begun."""
         super().__init__(config)
         self._delay = shutdown_delay
@@ -250,7 +253,7 @@ class Server(uvicorn.Server):
 
 
 def config(app: FastAPI, *, host: str, port: int, grace_seconds: int) -> uvicorn.Config:
-    """How the API and the gate are served. ``grace_seconds``: for requests under way when the process ends."""
+    """How each of them is served. ``grace_seconds``: for requests under way when the process ends."""
     return uvicorn.Config(
         app,
         host=host,

@@ -20,6 +20,7 @@ from consent_kafka.transport import TransportMetrics
 from lag_exporter.metrics import LagMetrics
 from propagator.metrics import Metrics as PropagatorMetrics
 from propagator.state.metrics import StateMetrics
+from status_page.metrics import StatusMetrics
 from suppression.gate.metrics import GateMetrics, ViewMetrics
 from suppression.metrics import MergeMetrics
 
@@ -57,6 +58,7 @@ PROCESSES: dict[str, list[Callable[[CollectorRegistry], object]]] = {
         lambda registry: StateMetrics.on(registry, destinations=["destination"]),
     ],
     "lag": [lambda registry: LagMetrics.on(registry, age_seconds=lambda: 0.0)],
+    "status": [lambda registry: StatusMetrics.on(registry, processes=["api"])],
     "suppression and propagator (the transport)": [
         lambda registry: TransportMetrics.on(registry).start_at_zero("stream", ["topic"])
     ],

@@ -14,6 +14,7 @@ from consent_api.settings import ApiSettings, IngestSettings, MigrateSettings, O
 from consent_service.settings import PREFIX, ProcessSettings
 from lag_exporter.settings import LagSettings
 from propagator.settings import PropagatorSettings
+from status_page.settings import StatusSettings
 from suppression.gate.settings import GateSettings
 from suppression.settings import SuppressionSettings
 
@@ -36,6 +37,7 @@ PROCESSES: dict[str, type[ProcessSettings]] = {
     "gate": GateSettings,
     "propagator": PropagatorSettings,
     "lag": LagSettings,
+    "status": StatusSettings,
 }
 
 

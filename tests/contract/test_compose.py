@@ -14,6 +14,7 @@ from consent_api.settings import OwnerSettings
 from consent_service.settings import PREFIX, ProcessSettings
 from propagator.config.reader import read
 from propagator.connectors import CATALOGUE
+from status_page.settings import StatusSettings
 from tests.support.compose import COMPOSE, OURS, SERVICES, environment, seconds
 from tests.support.deployed import (
     PREPARATIONS,
@@ -27,7 +28,13 @@ from tests.support.deployed import (
     variables,
 )
 
-SETTINGS: dict[str, type[ProcessSettings]] = {**PROCESSES, **PREPARATIONS, "gate-keys": OwnerSettings}
+LASTING: dict[str, type[ProcessSettings]] = {**PROCESSES, "status": StatusSettings}
+SETTINGS: dict[str, type[ProcessSettings]] = {
+    **LASTING,
+    **PREPARATIONS,
+    "gate-keys": OwnerSettings,
+    "status-keys": OwnerSettings,
+}
 
 
 def test_the_loader_of_docker_compose_accepts_it() -> None:
@@ -48,7 +55,10 @@ def test_kafka_and_the_registry_can_be_used_from_the_host() -> None:
     assert "/dev/tcp/127.0.0.1/8080" in registry["healthcheck"]["test"][-1]
 
 
-@pytest.mark.parametrize("line", re.findall(r"gate-keys (keys create .*)", (ROOT / "docker-compose.yml").read_text()))
+COMMANDS = re.findall(r"(?:gate|status)-keys (keys create .*)", (ROOT / "docker-compose.yml").read_text())
+
+
+@pytest.mark.parametrize("line", COMMANDS)
 def test_the_instructions_make_keys_by_commands_that_exist(line: str) -> None:
     assert unknown_options(shlex.split(line)) == []
 
@@ -88,12 +98,12 @@ def test_it_is_published_at_the_port_where_it_answers_requests(service: str) -> 
     assert OURS[service].get("ports", []) == ([] if port is None else [f"127.0.0.1:{port}:{port}"])
 
 
-@pytest.mark.parametrize("service", PROCESSES)
+@pytest.mark.parametrize("service", LASTING)
 def test_its_health_is_asked_where_it_answers(service: str) -> None:
     assert f"127.0.0.1:{metrics_port()}/readyz" in " ".join(OURS[service]["healthcheck"]["test"])
 
 
-@pytest.mark.parametrize("service", OURS.keys() - PROCESSES.keys() - {"sandbox"})
+@pytest.mark.parametrize("service", OURS.keys() - LASTING.keys() - {"sandbox"})
 def test_what_ends_by_itself_is_not_asked_for_its_health(service: str) -> None:
     assert OURS[service]["healthcheck"] == {"disable": True}
     assert OURS[service]["restart"] == "no"
@@ -106,7 +116,11 @@ def test_it_can_write_its_volumes_alone_and_gain_no_right(service: str) -> None:
     assert "privileged" not in ours
     writable = {volume.partition(":")[2] for volume in ours.get("volumes", ()) if not volume.endswith(":ro")}
     state = {"/var/lib/consent-relay"} if service in ("suppression", "propagator") else set()
-    secrets = {"keyring": {"/run/consent-relay", "/run/consent-relay-gate"}, "gate-keys": {"/run/consent-relay-gate"}}
+    secrets = {
+        "keyring": {"/run/consent-relay", "/run/consent-relay-gate"},
+        "gate-keys": {"/run/consent-relay-gate"},
+        "status-keys": {"/run/consent-relay-status"},
+    }
     assert writable == state | secrets.get(service, set())
 
 
@@ -154,7 +168,12 @@ def test_the_sandbox_is_no_part_of_the_production_image() -> None:
 def test_prometheus_asks_every_process() -> None:
     file = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
     targets = {target for job in file["scrape_configs"] for each in job["static_configs"] for target in each["targets"]}
-    assert targets == {f"{name}:{metrics_port()}" for name in PROCESSES}
+    assert targets == {f"{name}:{metrics_port()}" for name in LASTING}
+
+
+def test_the_status_page_asks_what_prometheus_asks() -> None:
+    shown = environment("status")["CONSENT_RELAY_STATUS_TARGETS"].split(",")
+    assert {each.strip() for each in shown} == {f"{name}=http://{name}:{metrics_port()}" for name in PROCESSES}
 
 
 def test_the_destinations_are_right() -> None:

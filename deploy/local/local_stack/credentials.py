@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -13,7 +14,8 @@ from local_stack.processes import run_cli
 
 TENANT = "acme"
 GATE_KEYS = "gate-keys.json"
-SCOPES = ("submit", "read", "check", "links", "admin", "rights:read", "rights:write", "console")
+STATUS_KEYS = "status-keys.json"
+SCOPES = ("submit", "read", "check", "links", "admin", "rights:read", "rights:write", "console", "operate")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +26,7 @@ class Credentials:
     password: str
     api_key: str
     check_key: str
+    scopes: Sequence[str] = ()  # of api_key; an earlier version's has fewer
 
     @classmethod
     def read(cls, file: Path) -> Self | None:
@@ -47,7 +50,8 @@ def ensure_keyring(file: Path, gate: Path) -> None:
 def open_ledger(directory: Path, which: str, owner_url: str) -> Credentials:
     """Bring the database at `owner_url` up to date, with a role and API keys kept in `directory` per `which`.
 
-    Also writes the digests that the gate checks `check_key` against to GATE_KEYS in `directory`.
+    Also writes the digests that the gate checks `check_key` against to GATE_KEYS in `directory`, and those that the
+    status page checks `api_key` against to STATUS_KEYS.
     """
     file = directory / f"access-{sha256(which.encode()).hexdigest()[:12]}.json"
     known = Credentials.read(file)
@@ -56,11 +60,15 @@ def open_ledger(directory: Path, which: str, owner_url: str) -> Credentials:
         "CONSENT_RELAY_API_DATABASE_OWNER": owner_url,
         "CONSENT_RELAY_API_DATABASE": service_url(owner_url, role, password),
     }
-    wanted = [] if known else [_new_key("local stack", SCOPES), _new_key("local stack, check only", ("check",))]
-    export = ["keys", "export", "--scope", "check", str(directory / GATE_KEYS)]
-    printed = run_cli.run([["migrate"], *wanted, export], settings)
-    if known is None:
-        known = Credentials(role=role, password=password, api_key=printed[1], check_key=printed[2])
+    is_current = known is not None and tuple(known.scopes) == SCOPES
+    wanted = [] if is_current else [_new_key("local stack", SCOPES), _new_key("local stack, check only", ("check",))]
+    exports = [
+        ["keys", "export", "--scope", scope, str(directory / name)]
+        for scope, name in (("check", GATE_KEYS), ("operate", STATUS_KEYS))
+    ]
+    printed = run_cli.run([["migrate"], *wanted, *exports], settings)
+    if known is None or not is_current:
+        known = Credentials(role=role, password=password, api_key=printed[1], check_key=printed[2], scopes=SCOPES)
         known.write(file)
     return known
 

@@ -21,6 +21,7 @@ class Endpoints:
     database: str  # as the owner; the services have a role that may less
     api: str
     gate: str
+    status: str
     sandbox: str
     metrics: Mapping[str, str]  # by process: the address of /metrics and the health pages
     tenant: str
@@ -49,6 +50,7 @@ class Endpoints:
         named = {
             "API": self.api,
             "GATE": self.gate,
+            "STATUS": self.status,
             "API_KEY": self.api_key,
             "CHECK_KEY": self.check_key,
             "KAFKA": self.kafka,
@@ -68,6 +70,7 @@ class Endpoints:
         rows = {
             "HTTP API": f"{self.api}  (description: {self.api}/docs)",
             "gate": f"{self.gate}/v1/check",
+            "status page": f"{self.status}/status",
             "Kafka": self.kafka,
             "schema registry": self.registry,
             "PostgreSQL": _without_password(self.database),

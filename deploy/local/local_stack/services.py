@@ -14,8 +14,10 @@ from local_stack.processes.supervisor import Probe
 
 # The processes that a second instance may join: they share work by consumer groups or by locked rows.
 SHARED = ("relay", "ingest", "suppression", "propagator", "gate", "api")
-NAMES = ("api", "relay", "ingest", "suppression", "gate", "propagator", "lag", "sandbox")
-PORTS = (*NAMES, "api-http", "gate-http")
+NAMES = ("api", "relay", "ingest", "suppression", "gate", "propagator", "lag", "status", "sandbox")
+MEASURED = ("api", "relay", "ingest", "suppression", "gate", "propagator", "lag")
+"""The processes that the status page shows."""
+PORTS = (*NAMES, "api-http", "gate-http", "status-http")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +30,7 @@ class StackSettings:
     database: str
     gate_keys: Path
     gate_keyring: Path
+    status_keys: Path
     destinations: Path
     sandbox: Path
 
@@ -83,6 +86,12 @@ def service(stack: StackSettings, kind: str, *, name: str, ports: Mapping[str, i
         settings["CONSENT_RELAY_KEYRING_FILE"] = str(stack.gate_keyring)
     if kind == "lag":
         settings.setdefault("CONSENT_RELAY_LAG_INTERVAL", "1")  # A person is watching.
+    if kind == "status":
+        settings["CONSENT_RELAY_STATUS_PORT"] = str(ports["http"])
+        settings["CONSENT_RELAY_STATUS_KEYS_FILE"] = str(stack.status_keys)
+        settings["CONSENT_RELAY_STATUS_TARGETS"] = ",".join(f"{each}={stack.url(each)}" for each in MEASURED)
+        settings["CONSENT_RELAY_STATUS_API_URL"] = stack.url("api-http")
+        settings.setdefault("CONSENT_RELAY_STATUS_INTERVAL", "2")  # A person is watching.
     if kind == "propagator":
         settings["CONSENT_RELAY_PROPAGATOR_DESTINATIONS"] = str(stack.destinations)
     return Service(name=name, arguments=(kind,), settings=settings, metrics=metrics, pages=pages)

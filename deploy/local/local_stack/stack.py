@@ -90,6 +90,7 @@ class Stack(AbstractContextManager["Stack"]):
             database=credentials.service_url(servers.database, keys[0].role, keys[0].password),
             gate_keys=self.directory / "secrets" / credentials.GATE_KEYS,
             gate_keyring=self.gate_keyring,
+            status_keys=self.directory / "secrets" / credentials.STATUS_KEYS,
             destinations=files.destinations,
             sandbox=files.sandbox,
         )
@@ -101,6 +102,7 @@ class Stack(AbstractContextManager["Stack"]):
             database=servers.database,
             api=self._stack_settings.url("api-http"),
             gate=self._stack_settings.url("gate-http"),
+            status=self._stack_settings.url("status-http"),
             sandbox=self._stack_settings.url("sandbox"),
             sandbox_token=files.sandbox_token,
             metrics={each.name: each.metrics for each in services if each.name != "sandbox"},

@@ -14,6 +14,7 @@ from local_stack.errors import LocalStackError, StartCancelledError
 from local_stack.processes.supervisor import Supervisor
 from local_stack.servers import Servers
 from local_stack.stack import Stack
+from local_stack.status_link import status_link
 
 CRASHES, WITHIN_SECONDS = 5, 60.0
 
@@ -27,6 +28,7 @@ def run(directory: Path) -> int:
         endpoints = stack.start()
         _say(f"ready after {time.monotonic() - begin:.0f} s\n\n{endpoints.table()}\n")
         _say(f"API key, every scope:  {endpoints.api_key}\nAPI key for the gate:  {endpoints.check_key}\n")
+        _say(f"What happens now, in a browser (the link opens once): {status_link(endpoints)}")
         _say(f"All of it as variables, in another shell:  {_env_command(directory)}")
         _say(f"For programs: {directory / 'endpoints.json'}")
         _say("To stop: Ctrl-C here, or SIGTERM to this process. The data stay for the next start.")

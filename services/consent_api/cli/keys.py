@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from consent_api.ledger.key_store import KeyExport
 
-SCOPES = ("submit", "read", "check", "links", "admin", "rights:read", "rights:write", "console")
+SCOPES = ("submit", "read", "check", "links", "admin", "rights:read", "rights:write", "console", "operate")
 
 
 @click.group()
@@ -36,7 +36,7 @@ def keys() -> None:
     help="May be repeated. submit: decisions and addresses; read: state, receipts, explain; check: the gate;"
     " admin: operators' routes, such as the list of replies in doubt; rights:read: persons' requests; rights:write:"
     " opens and resolves them, exports what is held about a person, erases, corrects and holds; console: signing in"
-    " to the console, whose pages need the others.",
+    " to the console, whose pages need the others; operate: the status page, which shows the whole installation.",
 )
 @click.option("--name", required=True, help="Who will use it, so that you know later which one to revoke.")
 @click.option(

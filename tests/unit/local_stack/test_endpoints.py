@@ -18,6 +18,7 @@ ENDPOINTS = Endpoints(
     database="postgresql+psycopg://owner:secret@127.0.0.1/consent_relay",
     api="http://127.0.0.1:8080",
     gate="http://127.0.0.1:8082",
+    status="http://127.0.0.1:8083",
     sandbox="http://127.0.0.1:8090",
     metrics={},
     tenant="acme",

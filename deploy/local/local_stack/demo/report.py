@@ -14,6 +14,7 @@ from local_stack.demo.population import Choice
 from local_stack.demo.scenario import OUTAGE_OF, OUTAGE_SECONDS, Scenario
 from local_stack.demo.view import Row, seconds
 from local_stack.endpoints import Endpoints
+from local_stack.status_link import status_link
 
 SHOWN = 10
 
@@ -92,8 +93,8 @@ def comparison(rows: Sequence[Row], findings: Findings, *, down: Collection[str]
 
 
 def visit(console: Console, endpoints: Endpoints) -> None:
-    """Print the link of a preference centre, for as long as the demo runs: of someone whom nothing is compared for, so
-    that a choice made there is no difference."""
+    """Print what to look at while the demo runs: the status page, and a preference centre. That is of someone whom
+    nothing is compared for, so that a choice made there is no difference."""
     answer = httpx.post(
         f"{endpoints.api}/v1/links",
         headers={"Authorization": f"Bearer {endpoints.api_key}"},
@@ -102,6 +103,7 @@ def visit(console: Console, endpoints: Endpoints) -> None:
     )
     answer.raise_for_status()
     (links,) = answer.json()["links"]
+    console.print(f"what happens now, in a browser: {status_link(endpoints)}", highlight=False, soft_wrap=True)
     console.print(f"a preference centre, while this runs: {links['preferences']}", highlight=False, soft_wrap=True)
 
 

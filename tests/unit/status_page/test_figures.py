@@ -1,0 +1,134 @@
+"""What is shown of what was observed: what is wrong, what is not known, what happened. # R39 R40"""
+
+from __future__ import annotations
+
+import pytest
+
+from status_page import plots, questions
+from status_page.events import Event, Facts, events, known
+from status_page.figures import Figures, ShownDestination, figures
+from status_page.history import SECONDS, Point
+from status_page.observed import Answer, Observed, Silence
+from status_page.questions import stages
+from status_page.samples import Sample
+from status_page.settings import Target
+from tests.support.status_history import BEGAN, INTERVAL, TARGETS, TOPICS, observed
+
+
+@pytest.fixture(scope="module")
+def quiet() -> Figures:
+    return figures(observed())
+
+
+@pytest.fixture(scope="module")
+def faulty() -> Figures:
+    return figures(observed(faults=True))
+
+
+def tool(shown: Figures, name: str) -> ShownDestination:
+    return next(each for each in shown.destinations if each.name == name)
+
+
+def test_a_healthy_installation_has_nothing_to_look_at(quiet: Figures) -> None:
+    assert quiet.findings == []
+    assert quiet.level == "good"
+    assert [each.name for each in quiet.stages] == [
+        *("request", "ledger", "relay", "changes", "merge", "list", "propagator", "tool", "receipt")
+    ]
+    assert all(line.now is not None for stage in quiet.stages for plot in stage.plots for line in plot.lines)
+    assert all(line.path for stage in quiet.stages for plot in stage.plots for line in plot.lines)
+    assert [each.state for each in quiet.destinations] == ["up"] * 4
+    assert all(each.level == "good" for each in quiet.tiles)
+
+
+def test_what_is_wrong_is_named_by_its_alert(faulty: Figures) -> None:
+    assert {(each.alert, each.about) for each in faulty.findings} == {
+        ("ProcessAbsent", "gate"),
+        ("NotReady", "ingest"),
+        ("RevocationPending", "sendgrid-fr"),
+        ("BreakerOpen", "sendgrid-fr"),
+        ("DeadLetters", "ingest"),
+    }
+    assert tool(faulty, "sendgrid-fr").state == "down"
+    assert tool(faulty, "sendgrid-fr").drain == "grows"
+    assert tool(faulty, "twilio-fr").level == "good"
+    assert faulty.level == "bad"
+
+
+def test_a_stage_of_a_silent_process_has_no_answer_since(faulty: Figures) -> None:
+    of_list = next(each for each in faulty.stages if each.name == "list")
+    rate, latency, lag = of_list.plots
+    assert latency.silent_since == BEGAN + 780
+    assert latency.lines[0].now is None
+    assert (rate.silent_since, lag.silent_since) == (None, None)
+    assert of_list.level == "bad"
+
+
+def test_a_backlog_that_becomes_less_is_gone_at_its_pace() -> None:
+    seen = tool(figures(observed(seconds=400)), "genesys-fr")
+    assert seen.drain == "drains"
+    assert seen.drain_seconds == pytest.approx(395 - 330, rel=0.2)
+    assert tool(figures(observed(seconds=900)), "genesys-fr").drain == "empty"
+
+
+def test_an_installation_that_never_answered_is_not_known() -> None:
+    shown = figures(Observed(TARGETS, stages(TOPICS), interval=INTERVAL))
+    assert shown.level == "unknown"
+    assert shown.destinations == []
+    assert all(each.value is None for each in shown.tiles)
+
+
+def test_a_process_that_never_answered_is_silent_since_it_was_first_asked() -> None:
+    target = Target(name="lag", process="lag", url="http://127.0.0.1:1")
+    seen = Observed([target], stages(TOPICS), interval=INTERVAL)
+    for turn in range(3):
+        seen.add({"lag": Silence(reason="refused")}, at=BEGAN + turn, elapsed=float(turn))
+    assert seen.silent_since(["lag"]) == BEGAN
+    assert [(each.kind, each.about, each.reason) for each in seen.events] == [("silent", "lag", "refused")]
+
+
+def test_one_of_two_instances_that_is_silent_makes_their_figures_unknown() -> None:
+    targets = [Target(name=f"relay {number}", process="relay", url=f"http://127.0.0.1:{number}") for number in (1, 2)]
+    seen = Observed(targets, stages(TOPICS), interval=INTERVAL)
+    age = Answer(samples={"consent_relay_holes_open": [Sample({}, 0.0)]})
+    seen.add({"relay 1": age, "relay 2": age}, at=BEGAN, elapsed=0)
+    seen.add({"relay 1": age, "relay 2": Silence(reason="timed_out")}, at=BEGAN + 5, elapsed=5)
+    assert seen.history.now(questions.HOLES) is None
+    shown = next(each for each in figures(seen).stages if each.name == "relay")
+    assert shown.plots[0].silent_since == BEGAN
+
+
+def test_a_tool_that_was_down_is_not_up_because_its_process_is_silent() -> None:
+    before = Facts(down={"tool": True}, not_ready={"relay": "x"})
+    now = known(before, Facts(down={"tool": None}, silent={"relay": "refused"}))
+    assert list(events(before, now, at=1)) == [Event(at=1, kind="silent", about="relay", reason="refused")]
+    after = known(now, Facts(down={"tool": False}))
+    assert [(each.kind, each.about) for each in events(now, after, at=2)] == [
+        ("answers", "relay"),
+        ("ready", "relay"),
+        ("up", "tool"),
+    ]
+
+
+def test_dead_letters_are_counted_by_reason() -> None:
+    found = list(events(Facts(), Facts(dead_letters={("ingest", "invalid"): 3, ("ingest", "empty"): 0}), at=1))
+    assert found == [Event(at=1, kind="dead_letters", about="ingest", reason="invalid", count=3)]
+
+
+def test_a_plot_hides_no_peak_and_draws_nothing_where_nothing_is_known() -> None:
+    points = [Point(float(at), None if 300 <= at < 400 else 9.0 if at == 500 else 1.0) for at in range(0, 900, 5)]
+    columns = plots.columns(points, until=899.0, mean=False)
+    assert max(each for each in columns if each is not None) == 9
+    assert columns.count(None) == pytest.approx(10, abs=1)
+    path = plots.path(columns, top=plots.top_of([columns], None))
+    assert path.count("M") == 2
+
+
+def test_what_is_older_than_a_quarter_of_an_hour_is_not_drawn() -> None:
+    assert plots.columns([Point(0.0, 1.0)], until=SECONDS + 1, mean=True) == [None] * 90
+
+
+def test_a_limit_is_drawn_where_the_values_come_near_to_it() -> None:
+    assert plots.top_of([[1.0]], 30.0) == 1.0
+    assert plots.top_of([[12.0]], 30.0) == pytest.approx(33)
+    assert plots.top_of([[80.0]], 30.0) == 80
