@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 Kind = Literal["dead_letters", "silent", "answers", "not_ready", "ready", "down", "up", "held", "taken"]
-MOST = 50
+MOST = 20
 """Events that are kept."""
 
 
@@ -61,6 +62,19 @@ def events(before: Facts, now: Facts, *, at: float) -> Iterator[Event]:
     for (process, reason), count in now.dead_letters.items():
         if count:
             yield Event(at=at, kind="dead_letters", about=process, reason=reason, count=count)
+
+
+def add(kept: deque[Event], event: Event) -> None:
+    """As the newest one. Dead letters of one process and reason are one event, of the time of the last of them."""
+    same = next((each for each in kept if event.kind == "dead_letters" and _of_one_kind(each, event)), None)
+    if same is not None:
+        kept.remove(same)
+        event = replace(event, count=event.count + same.count)
+    kept.appendleft(event)
+
+
+def _of_one_kind(one: Event, other: Event) -> bool:
+    return (one.kind, one.about, one.reason) == (other.kind, other.about, other.reason)
 
 
 def _filled(before: Mapping[str, bool | None], now: Mapping[str, bool | None]) -> dict[str, bool | None]:

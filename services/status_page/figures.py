@@ -8,14 +8,14 @@ from typing import Literal
 
 from status_page import plots, questions
 from status_page.events import Event
-from status_page.findings import RUNBOOKS, Finding, Shown, findings, kept_share
+from status_page.findings import HELD_SECONDS, LATE_SHARE, RUNBOOKS, Finding, Shown, findings, kept_share
 from status_page.history import History
 from status_page.observed import Observed, ProcessState
 from status_page.questions import Plot, Stage, Unit
 
 Level = Literal["good", "attention", "bad", "unknown"]
 Drain = Literal["empty", "grows", "drains", "steady", "unknown"]
-State = Literal["up", "down", "held", "paused", "unknown"]
+State = Literal["up", "down", "held", "unverified", "paused", "unknown"]
 _STEADY = 0.05
 """A backlog that changes by less a second is neither growing nor draining."""
 
@@ -87,9 +87,11 @@ class Tile:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Figures:
-    """``at``: seconds since the epoch. ``left_out``: destinations that are not shown."""
+    """``at``: seconds since the epoch. ``seconds``: how much of the past the plots show. ``left_out``: how many
+    destinations are not shown."""
 
     at: float
+    seconds: float
     level: Level
     findings: Sequence[Finding]
     tiles: Sequence[Tile]
@@ -106,6 +108,7 @@ def figures(observed: Observed) -> Figures:
     wrong = {each.about for each in found}
     return Figures(
         at=observed.at,
+        seconds=observed.shown_seconds,
         level=_level_of(observed, found),
         findings=found,
         tiles=_tiles(observed),
@@ -141,7 +144,13 @@ def _tiles(observed: Observed) -> list[Tile]:
     known = [each for each in backlogs if each is not None]
     kept = min((each for each in shares if each is not None), default=None)
     return [
-        Tile(name="kept", unit="share", value=kept, level=_level(kept, lower=0.99), silent_since=pushing),
+        Tile(
+            name="kept",
+            unit="share",
+            value=kept,
+            level=_level(kept if pushing is None else None, lower=1 - LATE_SHARE),
+            silent_since=pushing,
+        ),
         Tile(name="oldest", unit="seconds", value=oldest, level=_level(oldest, upper=60.0), silent_since=pushing),
         Tile(
             name="list",
@@ -173,6 +182,8 @@ def _plot(observed: Observed, plot: Plot, group: str = "") -> ShownPlot:
         plots.columns(
             history.points(line.query, group),
             until=observed.elapsed,
+            seconds=observed.shown_seconds,
+            interval=observed.interval,
             mean=line.query.how == "rate",
         )
         for line in plot.lines
@@ -208,7 +219,7 @@ def _destination(observed: Observed, name: str, wrong: set[str]) -> ShownDestina
     return ShownDestination(
         name=name,
         state=state,
-        level="unknown" if state == "unknown" else "bad" if name in wrong or state != "up" else "good",
+        level="unknown" if state == "unknown" else _level_of_state(state, is_wrong=name in wrong),
         kept=kept_share(history, name),
         drain=drain,
         drain_seconds=seconds,
@@ -228,7 +239,15 @@ def _state(history: History, name: str) -> State:
         return "paused"
     if down:
         return "down"
-    return "held" if verified == 0 else "up"
+    if verified != 0:
+        return "up"
+    return "held" if history.lasts(questions.VERIFIED, name, 0.0, seconds=HELD_SECONDS) else "unverified"
+
+
+def _level_of_state(state: State, *, is_wrong: bool) -> Level:
+    if is_wrong or state in ("down", "held"):
+        return "bad"
+    return "good" if state == "up" else "attention"
 
 
 def _drain(history: History, name: str) -> tuple[Drain, float | None]:

@@ -15,6 +15,8 @@ Shown = Unit | Literal["share"]
 LATE_SHARE = 0.01
 """Of 100 live revocations one may be in force at a tool later than 5 s."""
 MOST_FINDINGS = 100
+HELD_SECONDS = 60.0
+"""For so long a process that has just begun may need to verify its destinations."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,13 +32,15 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limit:
-    """An alert that compares one number. ``above``: it fires above, else below."""
+    """An alert that compares one number. ``above``: it fires above, else below. ``seconds``: for how long it has to be
+    so, where that is more than a moment."""
 
     alert: str
     query: Query
     limit: float
     unit: Shown = "count"
     above: bool = True
+    seconds: float = 0.0
 
 
 LIMITS = (
@@ -52,7 +56,7 @@ LIMITS = (
     Limit(alert="OpenTransaction", query=questions.OPEN_TRANSACTION, limit=60, unit="seconds"),
     Limit(alert="KafkaLostRecords", query=questions.HOLES, limit=0),
     Limit(alert="BreakerOpen", query=questions.DOWN, limit=0),
-    Limit(alert="DestinationHeld", query=questions.VERIFIED, limit=1, above=False),
+    Limit(alert="DestinationHeld", query=questions.VERIFIED, limit=1, above=False, seconds=HELD_SECONDS),
     Limit(alert="DestinationHeld", query=questions.QUARANTINED, limit=0),
     Limit(alert="TargetStopsNothing", query=questions.INEFFECTIVE, limit=0),
     Limit(alert="RightsRequestOverdue", query=questions.OVERDUE, limit=0),
@@ -92,7 +96,8 @@ def _limits(history: History) -> Iterator[Finding]:
         for group in history.groups(each.query):
             value = history.now(each.query, group)
             wrong = value is not None and (value > each.limit if each.above else value < each.limit)
-            if wrong and (each.alert, group) not in seen:
+            lasts = not each.seconds or history.lasts(each.query, group, value or 0.0, seconds=each.seconds)
+            if wrong and lasts and (each.alert, group) not in seen:
                 seen.add((each.alert, group))
                 yield Finding(alert=each.alert, about=group, value=value, unit=each.unit)
 

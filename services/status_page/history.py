@@ -17,6 +17,7 @@ from status_page.samples import Increases, Samples
 
 SECONDS = 900.0
 """What is kept and shown."""
+LEAST_SHOWN_SECONDS = 120.0
 OBSERVED_SECONDS = 60.0
 """Quantiles, drain times and present rates are of so much time: long enough for a tool that is called once a second."""
 MOST_GROUPS = 100
@@ -94,6 +95,16 @@ class History:
         mean = sum(each.value or 0.0 for each in known) / len(known)
         spread = sum((each.at - middle) ** 2 for each in known)
         return sum((each.at - middle) * ((each.value or 0.0) - mean) for each in known) / spread
+
+    def lasts(self, asked: Query, group: str, value: float, *, seconds: float) -> bool | None:
+        """Whether a gauge has had this value for so long, at every known point; None: not known now."""
+        points = self._points[asked].get(group)
+        if not points or points[-1].value is None:
+            return None
+        since = points[-1].at - seconds
+        if points[0].at > since:
+            return False
+        return all(each.value in (None, value) for each in points if each.at >= since)
 
     def _known(self, asked: Query, group: str, seconds: float) -> list[Point]:
         points = self._points[asked].get(group)

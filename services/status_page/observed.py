@@ -7,9 +7,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from status_page import questions
-from status_page.events import MOST, Event, Facts, events, known
-from status_page.history import Answers, History
-from status_page.queries import Query, counted
+from status_page.events import MOST, Event, Facts, add, events, known
+from status_page.findings import HELD_SECONDS
+from status_page.history import LEAST_SHOWN_SECONDS, SECONDS, Answers, History
+from status_page.queries import counted
 from status_page.questions import Stage
 from status_page.samples import Increases, Samples, increases
 from status_page.settings import Target
@@ -53,6 +54,7 @@ class Observed:
         self.at = 0.0
         """Seconds since the epoch; 0: nothing was read yet."""
         self.elapsed = 0.0
+        self._began: float | None = None
         self._facts = Facts()
         self._last: dict[str, tuple[float, Samples]] = {}
 
@@ -74,9 +76,16 @@ class Observed:
             self._last[name] = elapsed, answer.samples
         self.history.add(Answers(at=elapsed, samples=samples, increases=grown, incomplete=incomplete))
         self.at, self.elapsed = at, elapsed
+        self._began = elapsed if self._began is None else self._began
         facts = known(self._facts, self._read_facts(grown))
-        self.events.extendleft(events(self._facts, facts, at=at))
+        for event in events(self._facts, facts, at=at):
+            add(self.events, event)
         self._facts = facts
+
+    @property
+    def shown_seconds(self) -> float:
+        """How much of the past is shown: all that is known, so that the first minutes fill the plots, too."""
+        return min(SECONDS, max(LEAST_SHOWN_SECONDS, self.elapsed - (self._began or 0.0)))
 
     @property
     def silent(self) -> list[str]:
@@ -105,8 +114,11 @@ class Observed:
         return Facts(
             silent={name: self.processes[name].reason for name in self.silent},
             not_ready=self.not_ready,
-            down=self._by_destination(questions.DOWN, wrong=1.0),
-            held=self._by_destination(questions.VERIFIED, wrong=0.0),
+            down=self._down(),
+            held={
+                name: self.history.lasts(questions.VERIFIED, name, 0.0, seconds=HELD_SECONDS)
+                for name in self.history.groups(questions.VERIFIED)
+            },
             dead_letters={
                 (asked.process, reason): round(count)
                 for asked in questions.DEAD_LETTERS
@@ -114,9 +126,9 @@ class Observed:
             },
         )
 
-    def _by_destination(self, asked: Query, *, wrong: float) -> dict[str, bool | None]:
-        found = {name: self.history.now(asked, name) for name in self.history.groups(asked)}
-        return {name: value == wrong if value is not None else None for name, value in found.items()}
+    def _down(self) -> dict[str, bool | None]:
+        found = {name: self.history.now(questions.DOWN, name) for name in self.history.groups(questions.DOWN)}
+        return {name: value == 1.0 if value is not None else None for name, value in found.items()}
 
 
 def _next(state: ProcessState, answer: Answer | Silence, at: float) -> ProcessState:

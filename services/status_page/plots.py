@@ -5,30 +5,32 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from status_page.history import SECONDS, Point
+from status_page.history import Point
 
 WIDTH, HEIGHT = 180, 44
 _TOP = 3
 """Of the picture, kept free for the line's width."""
-_COLUMNS = 90
-"""Ten seconds each."""
+_MOST_COLUMNS = 90
 
 
-def columns(points: Sequence[Point], *, until: float, mean: bool) -> list[float | None]:
-    """The last 15 minutes in equal parts: of each its mean, or its greatest, so that no peak is hidden. None where
-    something in it is not known, or nothing is there."""
-    found: list[list[float | None]] = [[] for _ in range(_COLUMNS)]
+def columns(
+    points: Sequence[Point], *, until: float, seconds: float, interval: float, mean: bool
+) -> list[float | None]:
+    """The last `seconds` in equal parts: of each its mean, or its greatest, so that no peak is hidden. None where
+    something in it is not known, or nothing is there. ``interval``: between two points; each part has one or more."""
+    count = max(2, min(_MOST_COLUMNS, math.floor(seconds / (2 * interval))))
+    found: list[list[float | None]] = [[] for _ in range(count)]
     for at, value in points:
-        column = math.floor((at - until + SECONDS) / SECONDS * _COLUMNS)
+        column = math.floor((at - until + seconds) / seconds * count)
         if at <= until and column >= 0:
-            found[min(column, _COLUMNS - 1)].append(value)
+            found[min(column, count - 1)].append(value)
     return [_part(values, mean) for values in found]
 
 
 def path(values: Sequence[float | None], *, top: float) -> str:
     """The `d` of a path within WIDTH and HEIGHT, with gaps where a value is None. ``top``: the value at the upper
     edge."""
-    step = WIDTH / (_COLUMNS - 1)
+    step = WIDTH / (len(values) - 1)
     parts: list[str] = []
     pen_down = False
     for column, value in enumerate(values):

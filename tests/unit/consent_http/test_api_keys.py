@@ -62,7 +62,10 @@ def test_a_file_of_keys_holds_no_secret_and_is_read_again_when_it_changes(tmp_pa
     api_keys.write(path, [stored_second])
     assert keys.find(first) is None
     assert keys.find(second) == stored_second
+    assert keys.get(stored_second.id) == stored_second
+    assert keys.get(stored_first.id) is None
     assert keys.find(None) is None
+    assert keys.find("") is None
     assert keys.find(second[:-1] + ("A" if second[-1] != "A" else "B")) is None
 
 

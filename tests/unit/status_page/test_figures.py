@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
+from dataclasses import replace
+
 import pytest
 
 from status_page import plots, questions
-from status_page.events import Event, Facts, events, known
+from status_page.events import Event, Facts, add, events, known
 from status_page.figures import Figures, ShownDestination, figures
 from status_page.history import SECONDS, Point
 from status_page.observed import Answer, Observed, Silence
@@ -29,6 +32,7 @@ def tool(shown: Figures, name: str) -> ShownDestination:
     return next(each for each in shown.destinations if each.name == name)
 
 
+@pytest.mark.long
 def test_a_healthy_installation_has_nothing_to_look_at(quiet: Figures) -> None:
     assert quiet.findings == []
     assert quiet.level == "good"
@@ -41,6 +45,7 @@ def test_a_healthy_installation_has_nothing_to_look_at(quiet: Figures) -> None:
     assert all(each.level == "good" for each in quiet.tiles)
 
 
+@pytest.mark.long
 def test_what_is_wrong_is_named_by_its_alert(faulty: Figures) -> None:
     assert {(each.alert, each.about) for each in faulty.findings} == {
         ("ProcessAbsent", "gate"),
@@ -55,6 +60,7 @@ def test_what_is_wrong_is_named_by_its_alert(faulty: Figures) -> None:
     assert faulty.level == "bad"
 
 
+@pytest.mark.long
 def test_a_stage_of_a_silent_process_has_no_answer_since(faulty: Figures) -> None:
     of_list = next(each for each in faulty.stages if each.name == "list")
     rate, latency, lag = of_list.plots
@@ -64,6 +70,7 @@ def test_a_stage_of_a_silent_process_has_no_answer_since(faulty: Figures) -> Non
     assert of_list.level == "bad"
 
 
+@pytest.mark.long
 def test_a_backlog_that_becomes_less_is_gone_at_its_pace() -> None:
     seen = tool(figures(observed(seconds=400)), "genesys-fr")
     assert seen.drain == "drains"
@@ -115,17 +122,64 @@ def test_dead_letters_are_counted_by_reason() -> None:
     assert found == [Event(at=1, kind="dead_letters", about="ingest", reason="invalid", count=3)]
 
 
+def test_dead_letters_of_one_reason_are_one_line() -> None:
+    kept: deque[Event] = deque(maxlen=3)
+    one, other = (
+        Event(at=1, kind="dead_letters", about="ingest", reason=each, count=3) for each in ("invalid", "empty")
+    )
+    for event in (one, other, replace(one, at=9, count=4)):
+        add(kept, event)
+    assert [(each.at, each.reason, each.count) for each in kept] == [(9, "invalid", 7), (1, "empty", 3)]
+    for at in range(5):
+        add(kept, Event(at=at, kind="silent", about="relay"))
+    assert len(kept) == 3
+
+
+def test_a_tool_is_held_once_it_has_been_so_for_a_minute() -> None:
+    seen = Observed([Target(name="propagator", process="propagator", url="http://a:1")], stages(TOPICS), interval=5.0)
+
+    def read(seconds: int, verified: float) -> Figures:
+        name = {"destination": "tool"}
+        samples = {
+            "consent_relay_propagation_breaker_open": [Sample(name, 0.0)],
+            "consent_relay_propagation_destination_verified": [Sample(name, verified)],
+        }
+        for at in range(seconds, seconds + 60, 5):
+            seen.add({"propagator": Answer(samples=samples)}, at=BEGAN + at, elapsed=float(at))
+        return figures(seen)
+
+    begun = read(0, 0.0)
+    assert (begun.destinations[0].state, begun.findings) == ("unverified", [])
+    held = read(60, 0.0)
+    assert (held.destinations[0].state, [each.alert for each in held.findings]) == ("held", ["DestinationHeld"])
+    assert read(120, 1.0).destinations[0].state == "up"
+    assert [(each.kind, each.about) for each in seen.events] == [("taken", "tool"), ("held", "tool")]
+
+
 def test_a_plot_hides_no_peak_and_draws_nothing_where_nothing_is_known() -> None:
     points = [Point(float(at), None if 300 <= at < 400 else 9.0 if at == 500 else 1.0) for at in range(0, 900, 5)]
-    columns = plots.columns(points, until=899.0, mean=False)
+    columns = plots.columns(points, until=899.0, seconds=SECONDS, interval=INTERVAL, mean=False)
     assert max(each for each in columns if each is not None) == 9
     assert columns.count(None) == pytest.approx(10, abs=1)
     path = plots.path(columns, top=plots.top_of([columns], None))
     assert path.count("M") == 2
 
 
+@pytest.mark.long
+def test_the_first_minutes_fill_the_plots() -> None:
+    shown = figures(observed(seconds=200))
+    assert shown.seconds == 195
+    path = shown.stages[0].plots[0].lines[0].path
+    assert path.startswith("M")
+    assert path.count("M") == 1, "no gaps between points"
+    assert float(path.split("h")[0].removeprefix("M").split()[0]) < 20
+    assert figures(observed(seconds=20)).seconds == 120
+
+
 def test_what_is_older_than_a_quarter_of_an_hour_is_not_drawn() -> None:
-    assert plots.columns([Point(0.0, 1.0)], until=SECONDS + 1, mean=True) == [None] * 90
+    old = [Point(0.0, 1.0)]
+    found = plots.columns(old, until=SECONDS + 1, seconds=SECONDS, interval=INTERVAL, mean=True)
+    assert found == [None] * 90
 
 
 def test_a_limit_is_drawn_where_the_values_come_near_to_it() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -13,8 +13,8 @@ from consent_http.words import LANGUAGES, Language
 from consent_kafka.dead_letters import READER_REASONS
 from status_page import pages, questions
 from status_page.errors import REASONS
-from status_page.events import Event
-from status_page.figures import figures
+from status_page.events import Event, Kind
+from status_page.figures import Drain, State, figures
 from status_page.findings import RUNBOOKS, Finding, Shown
 from status_page.pages import WORDS
 from tests.support.status_history import TOPICS, observed
@@ -42,6 +42,9 @@ def test_everything_that_can_be_shown_has_words(language: Language) -> None:
     path = questions.stages(TOPICS)
     for stage in path:
         assert words(f"stages.{stage.name}.title")
+    assert set(words.texts["states"]) == set(get_args(State))
+    assert set(words.texts["drains"]) == {*get_args(Drain)} - {"drains"}
+    assert set(words.texts["events"]) == {*get_args(Kind), "title", "none"}
     for plot in (*(each for stage in path for each in stage.plots), *questions.OF_DESTINATION):
         assert words(f"plots.{plot.name}")
         assert all(words(f"lines.{line.name}") for line in plot.lines if line.name)
@@ -71,6 +74,7 @@ def test_a_number_is_written_as_people_read_it(value: float | None, unit: Shown,
     assert re.sub(r"[\u00a0\u202f]", " ", in_french) == french
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_what_a_process_sends_is_text(language: Language) -> None:
     shown = figures(observed(faults=True))
@@ -91,6 +95,7 @@ def test_a_reason_that_is_new_is_shown_as_it_is() -> None:
     assert "brand_new" in pages.of_event(WORDS["en"], event)
 
 
+@pytest.mark.long
 def test_a_silent_process_is_named_with_the_time_and_never_with_a_zero() -> None:
     html = pages.fragment("en", figures(observed(faults=True)))
     of_list = html.partition("6. Suppression list")[2].partition("7. Propagator")[0]
