@@ -17,6 +17,8 @@ LATE_SHARE = 0.01
 MOST_FINDINGS = 100
 HELD_SECONDS = 60.0
 """For so long a process that has just begun may need to verify its destinations."""
+TAKEOVER_SECONDS = 60.0
+"""For so long none may send while one propagator takes over from another."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +54,7 @@ LIMITS = (
     Limit(alert="OutboxNotDraining", query=questions.OUTBOX_AGE, limit=10, unit="seconds"),
     Limit(alert="LagGrows", query=questions.LAG, limit=60, unit="seconds"),
     Limit(alert="LagExporterAbsent", query=questions.LAG_MEASURED_AGO, limit=120, unit="seconds"),
-    Limit(alert="NoActiveSender", query=questions.ACTIVE_SENDERS, limit=1, above=False),
+    Limit(alert="NoActiveSender", query=questions.ACTIVE_SENDERS, limit=1, above=False, seconds=TAKEOVER_SECONDS),
     Limit(alert="OpenTransaction", query=questions.OPEN_TRANSACTION, limit=60, unit="seconds"),
     Limit(alert="KafkaLostRecords", query=questions.HOLES, limit=0),
     Limit(alert="BreakerOpen", query=questions.DOWN, limit=0),

@@ -156,6 +156,18 @@ def test_a_tool_is_held_once_it_has_been_so_for_a_minute() -> None:
     assert [(each.kind, each.about) for each in seen.events] == [("taken", "tool"), ("held", "tool")]
 
 
+def test_a_takeover_is_no_absence_of_senders() -> None:
+    seen = Observed([Target(name="propagator", process="propagator", url="http://a:1")], stages(TOPICS), interval=5.0)
+    found = {}
+    for at in range(0, 200, 5):
+        sends = 0.0 if at >= 100 else 1.0
+        answer = Answer(samples={"consent_relay_propagation_active_sender": [Sample({}, sends)]})
+        seen.add({"propagator": answer}, at=BEGAN + at, elapsed=float(at))
+        found[at] = [each.alert for each in figures(seen).findings]
+    assert found[155] == []
+    assert found[165] == ["NoActiveSender"]
+
+
 def test_a_plot_hides_no_peak_and_draws_nothing_where_nothing_is_known() -> None:
     points = [Point(float(at), None if 300 <= at < 400 else 9.0 if at == 500 else 1.0) for at in range(0, 900, 5)]
     columns = plots.columns(points, until=899.0, seconds=SECONDS, interval=INTERVAL, mean=False)
