@@ -98,7 +98,7 @@ async def test_axe_finds_nothing(tab: Tab, serve: Serve, keys: Keys, node_packag
         assert await tab.violations(axe) == []
 
 
-async def test_someone_signs_in_by_the_keyboard_and_is_explained_to(tab: Tab, serve: Serve, keys: Keys) -> None:
+async def test_someone_signs_in_and_asks_by_the_keyboard(tab: Tab, serve: Serve, keys: Keys) -> None:
     with serve(observed()) as url:
         await tab.open(f"{url}/status/?lang=en")
 
@@ -106,6 +106,7 @@ async def test_someone_signs_in_by_the_keyboard_and_is_explained_to(tab: Tab, se
             return bool(await tab.evaluate("document.activeElement.id === 'key'"))
 
         await until_async(has_focus)
+        await check(tab, "status-login", 320, 1280)
         await tab.call("Input.insertText", text=keys.explaining_token)
         await tab.press("Enter", loads=True)
         assert "Every choice gets through" in await text_of(tab, "#verdict")
@@ -118,6 +119,12 @@ async def test_someone_signs_in_by_the_keyboard_and_is_explained_to(tab: Tab, se
         assert (order[5], order[7], order[8]) == ("address", "purpose", "Explain")
         outline = await tab.evaluate("getComputedStyle(document.activeElement).outlineStyle")
         assert outline == "solid"
+        await tab.evaluate("document.querySelector('#address').value = '+33 6 39 98 00 01'")
+        await tab.press("Enter", loads=True)
+        # This page knows no API.
+        assert "this page knows no API" in await text_of(tab, "[role=alert]")
+        assert await tab.evaluate("document.querySelector('#address')?.value ?? ''") == "+33 6 39 98 00 01"
+        await check(tab, "status-explain", 320, 1280)
 
 
 async def test_without_scripts_it_reloads_by_itself(tab: Tab, measured: Measured, keys: Keys) -> None:
