@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from consent_http.callers import Caller
 from consent_http.errors import InvalidApiKeysError
 from consent_privacy import private_files
 
@@ -21,22 +22,23 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ApiKey:
-    """What is stored of a key. Permissions submitted with one that is not ``may_lift`` lift no refusal; the file for
-    processes without a database, which record nothing, does not hold that."""
+class ApiKey(Caller):
+    """What is stored of a key. The file for processes without a database, which record nothing, does not hold
+    ``may_lift``."""
 
-    id: str
     digest: str  # sha256 of the secret, hexadecimal
-    tenant: str
-    scopes: frozenset[str]
-    may_lift: bool = True
 
     def matches(self, secret: str) -> bool:
         """Compares in constant time."""
         return hmac.compare_digest(self.digest, digest_of(secret))
 
-    def allows(self, scope: str) -> bool:
-        return scope in self.scopes
+    @property
+    def who(self) -> str:
+        return f"key:{self.id}"
+
+    @property
+    def sender(self) -> str:
+        return f"api-key {self.id}"
 
 
 _NO_KEY = ApiKey(id="", digest=hashlib.sha256(b"no key of ours").hexdigest(), tenant="", scopes=frozenset())

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
-from consent_http.api_keys import ApiKey
+from consent_http.callers import Caller
 from consent_http.errors import ProblemError
 from consent_http.rates import Rates
 
@@ -31,7 +31,7 @@ class RateLimits:
         self._paid_until: dict[tuple[str, str, str], float] = {}
         """When what was taken will have been paid for, by budget, and by whose it is."""
 
-    def admit(self, budget: str, caller: ApiKey, cost: float = 1.0) -> None:
+    def admit(self, budget: str, caller: Caller, cost: float = 1.0) -> None:
         """Take `cost` units, or raise a ProblemError with status 429 and take none."""
         now = self._clock()
         for whose, name, rate in self._limited(budget, caller):
@@ -41,7 +41,7 @@ class RateLimits:
                 raise _too_many(budget, whose, excess)
         self.charge(budget, caller, cost)
 
-    def admit_any(self, budgets: Sequence[str], caller: ApiKey, cost: float) -> None:
+    def admit_any(self, budgets: Sequence[str], caller: Caller, cost: float) -> None:
         """As `admit`, from the first of these budgets that has room."""
         for budget in budgets[:-1]:
             with suppress(ProblemError):
@@ -49,17 +49,17 @@ class RateLimits:
                 return
         self.admit(budgets[-1], caller, cost)
 
-    def charge(self, budget: str, caller: ApiKey, cost: float) -> None:
+    def charge(self, budget: str, caller: Caller, cost: float) -> None:
         """Take what a request costs beyond what it was admitted for. Who takes too many waits before the next."""
         now = self._clock()
         for whose, name, rate in self._limited(budget, caller):
             account = budget, whose, name
             self._paid_until[account] = max(self._paid_until.get(account, 0.0), now) + cost / rate
 
-    def _limited(self, budget: str, caller: ApiKey) -> Iterator[tuple[str, str, float]]:
+    def _limited(self, budget: str, caller: Caller) -> Iterator[tuple[str, str, float]]:
         rates = self._rates.get(budget)
         if rates is not None and rates.per_key:
-            yield "API key", caller.id, rates.per_key
+            yield "API key", f"{caller.tenant} {caller.who}", rates.per_key
         if rates is not None and rates.per_tenant:
             yield "tenant", caller.tenant, rates.per_tenant
 
@@ -72,7 +72,7 @@ class ConcurrencyLimit:
         self._held: Counter[str] = Counter()
 
     @contextmanager
-    def held(self, caller: ApiKey) -> Iterator[None]:
+    def held(self, caller: Caller) -> Iterator[None]:
         """While a request is read and answered. Raises a ProblemError with status 429."""
         if self._held[caller.tenant] >= self._most:
             raise ProblemError(

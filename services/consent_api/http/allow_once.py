@@ -15,7 +15,7 @@ from consent_api.ledger import allow_once
 from consent_api.ledger.ledger import Ledger
 from consent_contracts.cloudevents import rfc3339
 from consent_http import request_body
-from consent_http.api_keys import ApiKey
+from consent_http.callers import Caller
 from consent_http.openapi import json_body, json_response
 from consent_http.problem_details import responses
 
@@ -88,7 +88,7 @@ def routes(ledger: Ledger, rules: ValidationRules, dependencies: RequestDependen
         openapi_extra=json_body(AllowOnceRequest),
     )
     def issue(
-        key: Annotated[ApiKey, Depends(dependencies.check)],
+        key: Annotated[Caller, Depends(dependencies.check)],
         body: Annotated[bytes, Depends(dependencies.check_body)],
     ) -> Response:
         asked = request_body.decode(body, _REQUEST)
@@ -117,7 +117,7 @@ def routes(ledger: Ledger, rules: ValidationRules, dependencies: RequestDependen
         openapi_extra=json_body(AllowOnceUse),
     )
     def use(
-        key: Annotated[ApiKey, Depends(dependencies.check)],
+        key: Annotated[Caller, Depends(dependencies.check)],
         body: Annotated[bytes, Depends(dependencies.check_body)],
     ) -> Response:
         used = request_body.decode(body, _USE)

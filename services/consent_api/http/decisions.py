@@ -33,7 +33,7 @@ from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.submissions import Parsed, Results, Submission
 from consent_contracts.decisions import GIVEN
 from consent_http import request_body
-from consent_http.api_keys import ApiKey
+from consent_http.callers import Caller
 from consent_http.errors import ProblemError
 from consent_http.openapi import IDEMPOTENCY_KEY, json_body, json_response
 from consent_http.problem_details import responses
@@ -82,7 +82,7 @@ def routes(
         openapi_extra=json_body(models.SubmittedDecision, IDEMPOTENCY_KEY),
     )
     async def submit(
-        key: Annotated[ApiKey, Depends(dependencies.submit)],
+        key: Annotated[Caller, Depends(dependencies.submit)],
         body: Annotated[bytes, Depends(dependencies.submit_body)],
         idempotency_key: keys.IdempotencyKey = None,
     ) -> Response:
@@ -103,7 +103,7 @@ def routes(
         openapi_extra=json_body(models.SubmittedBatch, IDEMPOTENCY_KEY),
     )
     async def submit_batch(
-        key: Annotated[ApiKey, Depends(dependencies.submit_batch)],
+        key: Annotated[Caller, Depends(dependencies.submit_batch)],
         body: Annotated[bytes, Depends(dependencies.batch_body)],
         idempotency_key: keys.IdempotencyKey = None,
     ) -> Response:
@@ -118,7 +118,7 @@ def routes(
             **responses(401, 403, 404, 422, 429, 503),
         },
     )
-    def decision(decision_id: DecisionIdInPath, key: Annotated[ApiKey, Depends(dependencies.read)]) -> Response:
+    def decision(decision_id: DecisionIdInPath, key: Annotated[Caller, Depends(dependencies.read)]) -> Response:
         keyring = ledger.context.keyring
         found = ledger.transact(lambda c: queries.decision(c, keyring, tenant=key.tenant, decision_id=decision_id))
         if found is None:
@@ -136,7 +136,7 @@ def routes(
     )
     def receipts(
         decision_id: DecisionIdInPath,
-        key: Annotated[ApiKey, Depends(dependencies.read)],
+        key: Annotated[Caller, Depends(dependencies.read)],
         after: Annotated[
             str | None, Query(description="more_after of the answer before.", max_length=255, pattern="^[!-~]+$")
         ] = None,
@@ -180,7 +180,7 @@ class DecisionHandler:
         self._commits = commits
         self._back_pressure = BackPressure(ledger, metrics)
 
-    async def submit(self, caller: ApiKey, key: str, body: bytes) -> Response:
+    async def submit(self, caller: Caller, key: str, body: bytes) -> Response:
         """Beside whatever else comes at the same moment. A problem when the decision is refused."""
         items = [request_body.decode(body, _OBJECT)]
         submission = self._submission(caller, key, b"decisions\0" + body, items, _one, bulk=False)
@@ -194,7 +194,7 @@ class DecisionHandler:
         return _response(done.answer)
 
     async def submit_batch(
-        self, caller: ApiKey, key: str, body: bytes, *, admit: Callable[[ApiKey, int, bool], None]
+        self, caller: Caller, key: str, body: bytes, *, admit: Callable[[Caller, int, bool], None]
     ) -> Response:
         """One result for each, refused or not."""
         batch = await anyio.to_thread.run_sync(_read_batch, body)
@@ -203,7 +203,7 @@ class DecisionHandler:
         with self._bulk_at_once.held(caller) if batch.bulk else nullcontext():
             return await anyio.to_thread.run_sync(self._record_batch, caller, key, body, batch, limiter=limiter)
 
-    def _record_batch(self, caller: ApiKey, key: str, body: bytes, batch: _Batch) -> Response:
+    def _record_batch(self, caller: Caller, key: str, body: bytes, batch: _Batch) -> Response:
         if batch.bulk:
             self._back_pressure.require_capacity()
         submission = self._submission(caller, key, b"batch\0" + body, batch.items, batch.answer, bulk=batch.bulk)
@@ -218,7 +218,7 @@ class DecisionHandler:
 
     def _submission(
         self,
-        caller: ApiKey,
+        caller: Caller,
         key: str,
         content: bytes,
         items: Sequence[object],
@@ -243,14 +243,14 @@ class DecisionHandler:
             self._metrics.idempotency_conflicts.labels("reused").inc()
             raise keys.reused() from None
 
-    def _read(self, item: object, caller: ApiKey, now: int, *, bulk: bool) -> ValidDecision | SubmissionInvalidError:
+    def _read(self, item: object, caller: Caller, now: int, *, bulk: bool) -> ValidDecision | SubmissionInvalidError:
         if not isinstance(item, Mapping):
             return SubmissionInvalidError(
                 [FieldViolation(pointer="", code="not_an_object", cure="send one object for each decision")]
             )
         try:
             found = validate(item, tenant=caller.tenant, rules=self._rules, now=now, bulk=bulk, read_time=rfc3339)
-            return replace(found, sender=f"api-key {caller.id}", may_lift=caller.may_lift)
+            return replace(found, sender=caller.sender, may_lift=caller.may_lift)
         except SubmissionInvalidError as error:
             return error
 

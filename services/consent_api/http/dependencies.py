@@ -12,7 +12,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from consent_api.ledger.key_store import ApiKeyStore
 from consent_api.settings import BULK, LIVE, LIVE_BATCHES, READ
 from consent_http import request_body
-from consent_http.api_keys import ApiKey
+from consent_http.callers import Caller
 from consent_http.errors import ProblemError
 from consent_http.problem_details import missing_api_key, missing_scope
 from consent_http.rate_limits import ConcurrencyLimit, RateLimits
@@ -39,13 +39,13 @@ class Callers:
         self._unknown_keys = anyio.CapacityLimiter(1)
         """They are looked up in one thread, so that invented keys take none from callers whose key is known."""
 
-    def require(self, scope: str, *budgets: str, cost: float = 1.0) -> Callable[..., Awaitable[ApiKey]]:
+    def require(self, scope: str, *budgets: str, cost: float = 1.0) -> Callable[..., Awaitable[Caller]]:
         """A dependency: the caller's key, 401 without a live one, 403 when it lacks ``scope``, 429 when each of the
         budgets of the key, or of its tenant, is used up. Takes ``cost`` from the first that is not."""
 
         async def authenticated(
             credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
-        ) -> ApiKey:
+        ) -> Caller:
             key = await self._find(credentials.credentials if credentials is not None else None)
             if key is None:
                 raise missing_api_key()
@@ -58,7 +58,7 @@ class Callers:
 
         return authenticated
 
-    async def _find(self, token: str | None) -> ApiKey | None:
+    async def _find(self, token: str | None) -> Caller | None:
         store = self._key_store
         if (key := store.cached(token)) is not None:
             return key
@@ -77,11 +77,11 @@ def _tenant_without_keys() -> ProblemError:
 
 
 def read_body(
-    limit: int, authenticated: Callable[..., Awaitable[ApiKey]], *, at_once: ConcurrencyLimit
+    limit: int, authenticated: Callable[..., Awaitable[Caller]], *, at_once: ConcurrencyLimit
 ) -> Callable[..., AsyncIterator[bytes]]:
     """A dependency: the bytes of a JSON body, read only for callers who may send one. 408, 413, 415, 429."""
 
-    async def read(request: Request, caller: Annotated[ApiKey, Depends(authenticated)]) -> AsyncIterator[bytes]:
+    async def read(request: Request, caller: Annotated[Caller, Depends(authenticated)]) -> AsyncIterator[bytes]:
         with at_once.held(caller):
             yield await request_body.read(request, limit=limit)
 
@@ -92,22 +92,22 @@ def read_body(
 class RequestDependencies:
     """The dependencies of the routes."""
 
-    submit: Callable[..., Awaitable[ApiKey]]
+    submit: Callable[..., Awaitable[Caller]]
     submit_body: Callable[..., AsyncIterator[bytes]]
-    submit_batch: Callable[..., Awaitable[ApiKey]]
+    submit_batch: Callable[..., Awaitable[Caller]]
     batch_body: Callable[..., AsyncIterator[bytes]]
-    admit_batch: Callable[[ApiKey, int, bool], None]
+    admit_batch: Callable[[Caller, int, bool], None]
     """The decisions of a batch, by whether it is bulk: 429 when that budget is used up."""
-    admin: Callable[..., Awaitable[ApiKey]]
+    admin: Callable[..., Awaitable[Caller]]
     admin_body: Callable[..., AsyncIterator[bytes]]
-    read: Callable[..., Awaitable[ApiKey]]
+    read: Callable[..., Awaitable[Caller]]
     read_body: Callable[..., AsyncIterator[bytes]]
-    check: Callable[..., Awaitable[ApiKey]]
+    check: Callable[..., Awaitable[Caller]]
     check_body: Callable[..., AsyncIterator[bytes]]
-    make_links: Callable[..., Awaitable[ApiKey]]
+    make_links: Callable[..., Awaitable[Caller]]
     links_body: Callable[..., AsyncIterator[bytes]]
-    read_rights: Callable[..., Awaitable[ApiKey]]
-    write_rights: Callable[..., Awaitable[ApiKey]]
+    read_rights: Callable[..., Awaitable[Caller]]
+    write_rights: Callable[..., Awaitable[Caller]]
     rights_body: Callable[..., AsyncIterator[bytes]]
 
     @classmethod

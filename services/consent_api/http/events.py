@@ -10,7 +10,7 @@ from consent_api.http import models, rendering
 from consent_api.http.dependencies import RequestDependencies
 from consent_api.ledger import events
 from consent_api.ledger.ledger import Ledger
-from consent_http.api_keys import ApiKey
+from consent_http.callers import Caller
 from consent_http.openapi import json_response
 from consent_http.problem_details import responses
 
@@ -39,7 +39,7 @@ def routes(ledger: Ledger, rules: ValidationRules, dependencies: RequestDependen
             **responses(401, 403, 404, 422, 429, 503),
         },
     )
-    def event(event_id: EventId, key: Annotated[ApiKey, Depends(dependencies.read)]) -> Response:
+    def event(event_id: EventId, key: Annotated[Caller, Depends(dependencies.read)]) -> Response:
         try:
             named = event_reference(event_id, rules)
         except SubmissionInvalidError as error:

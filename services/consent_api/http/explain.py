@@ -15,7 +15,7 @@ from consent_api.ledger.ledger import Ledger
 from consent_contracts.decisions import EVERY_PURPOSE
 from consent_contracts.records import PURPOSE
 from consent_http import request_body
-from consent_http.api_keys import ApiKey
+from consent_http.callers import Caller
 from consent_http.openapi import json_body, json_response
 from consent_http.problem_details import responses
 
@@ -41,7 +41,7 @@ def routes(ledger: Ledger, rules: ValidationRules, dependencies: RequestDependen
         openapi_extra=json_body(models.ExplainRequest),
     )
     def explain(
-        key: Annotated[ApiKey, Depends(dependencies.read)],
+        key: Annotated[Caller, Depends(dependencies.read)],
         body: Annotated[bytes, Depends(dependencies.read_body)],
         accept: Annotated[str, Header(include_in_schema=False)] = "",
         accept_language: Annotated[str, Header(include_in_schema=False)] = "",

@@ -16,7 +16,7 @@ from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.notices import Notice, Screenshot
 from consent_contracts.cloudevents import rfc3339, rfc3339_or_none
 from consent_http import request_body
-from consent_http.api_keys import ApiKey
+from consent_http.callers import Caller
 from consent_http.errors import ProblemError
 from consent_http.openapi import json_body, json_response
 from consent_http.problem_details import responses
@@ -122,7 +122,7 @@ def routes(ledger: Ledger, dependencies: RequestDependencies) -> APIRouter:
         openapi_extra=json_body(SubmittedNotice),
     )
     def register(
-        key: Annotated[ApiKey, Depends(dependencies.admin)],
+        key: Annotated[Caller, Depends(dependencies.admin)],
         body: Annotated[bytes, Depends(dependencies.admin_body)],
     ) -> Response:
         sent = request_body.decode(body, _DECODER)
@@ -158,7 +158,7 @@ def routes(ledger: Ledger, dependencies: RequestDependencies) -> APIRouter:
         responses={200: json_response(Notices, "A page of them."), **responses(401, 403, 422, 429, 503)},
     )
     def listed(
-        key: Annotated[ApiKey, Depends(dependencies.read)],
+        key: Annotated[Caller, Depends(dependencies.read)],
         after: Annotated[
             str | None, Query(description="more_after of the answer before.", max_length=340, pattern="^[!-~]+$")
         ] = None,
@@ -185,7 +185,7 @@ def routes(ledger: Ledger, dependencies: RequestDependencies) -> APIRouter:
         notice_id: NoticeInPath,
         version: VersionInPath,
         language: LanguageInPath,
-        key: Annotated[ApiKey, Depends(dependencies.read)],
+        key: Annotated[Caller, Depends(dependencies.read)],
     ) -> Response:
         found = ledger.transact(lambda c: notices.find(c, key.tenant, notice_id, version, language))
         if found is None:

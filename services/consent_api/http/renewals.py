@@ -11,7 +11,7 @@ from consent_api.http.dependencies import RequestDependencies
 from consent_api.ledger import database, renewals
 from consent_api.ledger.ledger import Ledger
 from consent_contracts.cloudevents import rfc3339
-from consent_http.api_keys import ApiKey
+from consent_http.callers import Caller
 from consent_http.openapi import json_response
 from consent_http.problem_details import responses
 
@@ -72,7 +72,7 @@ def routes(ledger: Ledger, dependencies: RequestDependencies) -> APIRouter:
         responses={200: json_response(Renewals, "A page of them."), **responses(401, 403, 422, 429, 503)},
     )
     def listed(
-        key: Annotated[ApiKey, Depends(dependencies.read)],
+        key: Annotated[Caller, Depends(dependencies.read)],
         after: Annotated[
             str | None, Query(description="more_after of the answer before.", max_length=60, pattern=_AFTER)
         ] = None,

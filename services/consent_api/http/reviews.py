@@ -17,7 +17,7 @@ from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.reviews import Resolution, Review
 from consent_contracts.join import SKEW_MICROS
 from consent_http import request_body
-from consent_http.api_keys import ApiKey
+from consent_http.callers import Caller
 from consent_http.errors import ProblemError
 from consent_http.openapi import json_body, json_response
 from consent_http.problem_details import responses
@@ -35,7 +35,7 @@ class Resolver:
         self._ledger = ledger
 
     def resolve(
-        self, key: ApiKey, review_id: UUID, resolution: Resolution, *, also: Also = lambda connection, now: None
+        self, key: Caller, review_id: UUID, resolution: Resolution, *, also: Also = lambda connection, now: None
     ) -> Review:
         """Committed when this returns, with what ``also`` writes. ProblemError, LedgerUnavailableError."""
         if resolution is Resolution.NOT_A_WITHDRAWAL and not key.may_lift:
@@ -54,7 +54,7 @@ class Resolver:
                 tenant=key.tenant,
                 review_id=review_id,
                 resolution=resolution,
-                by=f"api-key {key.id}",
+                by=key.sender,
                 now=now,
             )
             also(connection, now)
@@ -97,7 +97,7 @@ def routes(ledger: Ledger, resolver: Resolver, dependencies: RequestDependencies
         },
     )
     def listed(
-        key: Annotated[ApiKey, Depends(dependencies.admin)],
+        key: Annotated[Caller, Depends(dependencies.admin)],
         after: Annotated[UUID | None, Query(description="more_after of the answer before.")] = None,
     ) -> Response:
         keyring = ledger.context.keyring
@@ -122,7 +122,7 @@ def routes(ledger: Ledger, resolver: Resolver, dependencies: RequestDependencies
     )
     def resolve(
         review_id: ReviewId,
-        key: Annotated[ApiKey, Depends(dependencies.admin)],
+        key: Annotated[Caller, Depends(dependencies.admin)],
         body: Annotated[bytes, Depends(dependencies.admin_body)],
     ) -> Response:
         resolution = Resolution(request_body.decode(body, _RESOLUTION).resolution)

@@ -25,7 +25,7 @@ from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.submissions import Results, Submission
 from consent_contracts.decisions import GIVEN
 from consent_http import request_body
-from consent_http.api_keys import ApiKey
+from consent_http.callers import Caller
 from consent_http.errors import ProblemError
 from consent_http.openapi import json_body, json_response
 from consent_http.problem_details import responses
@@ -54,7 +54,7 @@ class SpokenWithdrawals:
         self._metrics = metrics
         self._commits = commits
 
-    async def record(self, caller: ApiKey, body: Mapping[str, object], *, also: Also | None = None) -> Withdrawn:
+    async def record(self, caller: Caller, body: Mapping[str, object], *, also: Also | None = None) -> Withdrawn:
         """Committed when this returns, all or nothing, on the live lane, with what ``also`` writes. ProblemError,
         LedgerUnavailableError.
 
@@ -120,12 +120,12 @@ class SpokenWithdrawals:
 
         return ledger.transact(read)
 
-    def _read(self, fields: Mapping[str, object], caller: ApiKey, now: int) -> ValidDecision | SubmissionInvalidError:
+    def _read(self, fields: Mapping[str, object], caller: Caller, now: int) -> ValidDecision | SubmissionInvalidError:
         try:
             found = validate(fields, tenant=caller.tenant, rules=self._rules, now=now, read_time=rfc3339)
         except SubmissionInvalidError as error:
             return error
-        return replace(found, sender=f"api-key {caller.id}")
+        return replace(found, sender=caller.sender)
 
 
 def routes(withdrawals: SpokenWithdrawals, dependencies: RequestDependencies) -> APIRouter:
@@ -147,7 +147,7 @@ def routes(withdrawals: SpokenWithdrawals, dependencies: RequestDependencies) ->
         openapi_extra=json_body(models.SpokenWithdrawal),
     )
     async def submit(
-        key: Annotated[ApiKey, Depends(dependencies.submit)],
+        key: Annotated[Caller, Depends(dependencies.submit)],
         body: Annotated[bytes, Depends(dependencies.submit_body)],
     ) -> Response:
         fields = request_body.decode(body, _OBJECT)

@@ -16,7 +16,7 @@ from consent_api.ledger import database, links, queries
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
 from consent_http import request_body
-from consent_http.api_keys import ApiKey
+from consent_http.callers import Caller
 from consent_http.errors import ProblemError
 from consent_http.openapi import json_body, json_response
 from consent_http.problem_details import responses
@@ -54,7 +54,7 @@ def routes(ledger: Ledger, rules: ValidationRules, dependencies: RequestDependen
     )
     def link(
         subject_ref: SubjectRef,
-        key: Annotated[ApiKey, Depends(dependencies.submit)],
+        key: Annotated[Caller, Depends(dependencies.submit)],
         body: Annotated[bytes, Depends(dependencies.submit_body)],
     ) -> Response:
         named = _named(body, key.tenant, rules)
@@ -83,14 +83,14 @@ def routes(ledger: Ledger, rules: ValidationRules, dependencies: RequestDependen
     )
     def unlink(
         subject_ref: SubjectRef,
-        key: Annotated[ApiKey, Depends(dependencies.submit)],
+        key: Annotated[Caller, Depends(dependencies.submit)],
         body: Annotated[bytes, Depends(dependencies.submit_body)],
     ) -> Response:
         ref, named = _subject(subject_ref, rules), _named(body, key.tenant, rules)
         found = ledger.write(
             Lane.LIVE,
             lambda c, now: links.unlink(
-                c, ledger.context, tenant=key.tenant, subject_ref=ref, named=named, by=f"api-key {key.id}", now=now
+                c, ledger.context, tenant=key.tenant, subject_ref=ref, named=named, by=key.sender, now=now
             ),
         )
         if found is None:
@@ -106,7 +106,7 @@ def routes(ledger: Ledger, rules: ValidationRules, dependencies: RequestDependen
             **responses(401, 403, 404, 422, 429, 503),
         },
     )
-    def listed(subject_ref: SubjectRef, key: Annotated[ApiKey, Depends(dependencies.read)]) -> Response:
+    def listed(subject_ref: SubjectRef, key: Annotated[Caller, Depends(dependencies.read)]) -> Response:
         ref = _subject(subject_ref, rules)
         found = ledger.transact(lambda c: links.list_links(c, ledger.context, tenant=key.tenant, subject_ref=ref))
         if found is None:
@@ -122,7 +122,7 @@ def routes(ledger: Ledger, rules: ValidationRules, dependencies: RequestDependen
     )
     def state(
         subject_ref: SubjectRef,
-        key: Annotated[ApiKey, Depends(dependencies.read)],
+        key: Annotated[Caller, Depends(dependencies.read)],
         at: Annotated[
             str | None, Query(description="RFC 3339; left out: now.", json_schema_extra={"format": "date-time"})
         ] = None,
@@ -152,7 +152,7 @@ def routes(ledger: Ledger, rules: ValidationRules, dependencies: RequestDependen
     )
     def history(
         subject_ref: SubjectRef,
-        key: Annotated[ApiKey, Depends(dependencies.read)],
+        key: Annotated[Caller, Depends(dependencies.read)],
         after: Annotated[UUID | None, Query(description="more_after of the answer before.")] = None,
     ) -> Response:
         ref, keyring = _subject(subject_ref, rules), ledger.context.keyring

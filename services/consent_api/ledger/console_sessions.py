@@ -48,7 +48,7 @@ class Session:
     @property
     def who(self) -> str:
         """As audit entries and evidence name it."""
-        return f"key:{self.key.id}"
+        return self.key.who
 
 
 def find_key(connection: Connection, written: str) -> tuple[ApiKey, str] | None:

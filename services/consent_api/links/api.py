@@ -14,7 +14,7 @@ from consent_api.http import models, rendering
 from consent_api.http.dependencies import RequestDependencies
 from consent_api.links.making import ONE_CLICK_HEADER, LinkMaker, Wanted
 from consent_http import problem_details, request_body
-from consent_http.api_keys import ApiKey
+from consent_http.callers import Caller
 from consent_http.errors import ProblemError
 from consent_http.openapi import json_body, json_response
 from consent_http.problem_details import responses
@@ -99,7 +99,7 @@ def routes(maker: LinkMaker | None, dependencies: RequestDependencies) -> APIRou
         openapi_extra=json_body(LinksRequest),
     )
     async def create(
-        key: Annotated[ApiKey, Depends(dependencies.make_links)],
+        key: Annotated[Caller, Depends(dependencies.make_links)],
         body: Annotated[bytes, Depends(dependencies.links_body)],
     ) -> Response:
         if maker is None:

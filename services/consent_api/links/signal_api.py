@@ -22,7 +22,7 @@ from consent_api.links.recording import Choices
 from consent_api.links.theme import Theme, Themes
 from consent_api.links.token import Link, LinkKind
 from consent_http import request_body
-from consent_http.api_keys import ApiKey
+from consent_http.callers import Caller
 from consent_http.errors import ProblemError
 from consent_http.openapi import json_body, json_response
 from consent_http.problem_details import responses
@@ -94,7 +94,7 @@ def routes(
         openapi_extra=json_body(SubmittedSignal),
     )
     async def submit(
-        key: Annotated[ApiKey, Depends(dependencies.submit)],
+        key: Annotated[Caller, Depends(dependencies.submit)],
         body: Annotated[bytes, Depends(dependencies.submit_body)],
     ) -> Response:
         link = _whose(request_body.decode(body, _DECODER), key.tenant, rules)
@@ -155,11 +155,11 @@ def _marked(of_tenant: Theme) -> Theme:
     return Theme(name=of_tenant.name, controller=of_tenant.controller, purposes=purposes)
 
 
-def _refusal(link: Link, marked: Theme, setting: Setting, key: ApiKey) -> dict[str, object]:
+def _refusal(link: Link, marked: Theme, setting: Setting, key: Caller) -> dict[str, object]:
     fields: dict[str, object] = {"channel": setting.channel, "purpose": setting.purpose, "status": "withdrawn"}
     if link.subject_ref is not None:
         fields["subject_ref"] = link.subject_ref
     if link.address is not None and (link.subject_ref is None or link.channel == setting.channel):
         fields["address"] = link.address
-    evidence = {"capture_method": METHOD, "source_system": f"api-key-{key.id}", "actor": "data-subject"}
+    evidence = {"capture_method": METHOD, "source_system": key.sender.replace(" ", "-"), "actor": "data-subject"}
     return {**fields, "evidence": {"controller": marked.controller, **evidence}}

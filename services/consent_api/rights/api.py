@@ -37,7 +37,7 @@ from consent_api.rights.person_ref import PersonRef
 from consent_api.rights.requests import Identity, Kind, NewRequest, RightsRequest, State
 from consent_contracts.cloudevents import rfc3339, rfc3339_or_none
 from consent_http import request_body
-from consent_http.api_keys import ApiKey
+from consent_http.callers import Caller
 from consent_http.errors import ProblemError
 from consent_http.openapi import IDEMPOTENCY_KEY, json_body, json_response
 from consent_http.pages import headers_of
@@ -76,7 +76,7 @@ def routes(ledger: Ledger, rules: ValidationRules, themes: Themes, dependencies:
         openapi_extra=json_body(models.RightsRequestSubmission, IDEMPOTENCY_KEY),
     )
     def submit(
-        key: Annotated[ApiKey, Depends(dependencies.write_rights)],
+        key: Annotated[Caller, Depends(dependencies.write_rights)],
         body: Annotated[bytes, Depends(dependencies.rights_body)],
         idempotency_key: keys.IdempotencyKey = None,
     ) -> Response:
@@ -93,7 +93,7 @@ def routes(ledger: Ledger, rules: ValidationRules, themes: Themes, dependencies:
         },
     )
     def listed(
-        key: Annotated[ApiKey, Depends(dependencies.read_rights)],
+        key: Annotated[Caller, Depends(dependencies.read_rights)],
         state: Annotated[
             str | None, Query(description="Only those in this state.", pattern="^(?:open|done|refused)$")
         ] = None,
@@ -117,7 +117,7 @@ def routes(ledger: Ledger, rules: ValidationRules, themes: Themes, dependencies:
             **responses(401, 403, 404, 422, 429, 503),
         },
     )
-    def get(request_id: RequestId, key: Annotated[ApiKey, Depends(dependencies.read_rights)]) -> Response:
+    def get(request_id: RequestId, key: Annotated[Caller, Depends(dependencies.read_rights)]) -> Response:
         return rendering.respond(handler.get(key, request_id))
 
     @router.post(
@@ -133,7 +133,7 @@ def routes(ledger: Ledger, rules: ValidationRules, themes: Themes, dependencies:
     )
     def resolve(
         request_id: RequestId,
-        key: Annotated[ApiKey, Depends(dependencies.write_rights)],
+        key: Annotated[Caller, Depends(dependencies.write_rights)],
         body: Annotated[bytes, Depends(dependencies.rights_body)],
     ) -> Response:
         return rendering.respond(handler.resolve(key, request_id, body))
@@ -151,7 +151,7 @@ def routes(ledger: Ledger, rules: ValidationRules, themes: Themes, dependencies:
     )
     def extend(
         request_id: RequestId,
-        key: Annotated[ApiKey, Depends(dependencies.write_rights)],
+        key: Annotated[Caller, Depends(dependencies.write_rights)],
         body: Annotated[bytes, Depends(dependencies.rights_body)],
     ) -> Response:
         return rendering.respond(handler.extend(key, request_id, body))
@@ -166,7 +166,7 @@ def routes(ledger: Ledger, rules: ValidationRules, themes: Themes, dependencies:
         },
     )
     def audited(
-        key: Annotated[ApiKey, Depends(dependencies.read_rights)],
+        key: Annotated[Caller, Depends(dependencies.read_rights)],
         before: Annotated[
             int | None, Query(description="more_before of the answer before.", ge=1, le=2**63 - 1)
         ] = None,
@@ -187,7 +187,7 @@ def routes(ledger: Ledger, rules: ValidationRules, themes: Themes, dependencies:
         openapi_extra=json_body(models.AccessRequest),
     )
     async def access(
-        key: Annotated[ApiKey, Depends(dependencies.write_rights)],
+        key: Annotated[Caller, Depends(dependencies.write_rights)],
         body: Annotated[bytes, Depends(dependencies.rights_body)],
     ) -> Response:
         return await handler.access(key, body)
@@ -204,7 +204,7 @@ class RightsHandler:
         self._themes = themes
         self._at_once = anyio.CapacityLimiter(_EXPORTS_AT_ONCE)
 
-    def open(self, caller: ApiKey, key: str, body: bytes) -> StoredResponse:
+    def open(self, caller: Caller, key: str, body: bytes) -> StoredResponse:
         sent = request_body.decode(body, _SUBMISSION)
         try:
             new = self._new(caller, sent)
@@ -219,7 +219,7 @@ class RightsHandler:
         except KeyReusedError:
             raise keys.reused() from None
 
-    def listed(self, caller: ApiKey, state: State | None, after: str | None) -> models.RightsRequests:
+    def listed(self, caller: Caller, state: State | None, after: str | None) -> models.RightsRequests:
         keyring = self._ledger.context.keyring
 
         def read(connection: Connection) -> tuple[int, list[RightsRequest]]:
@@ -244,12 +244,12 @@ class RightsHandler:
             more_after=page[-1].position if len(found) > requests.PAGE else None,
         )
 
-    def get(self, caller: ApiKey, request_id: UUID) -> models.RightsRequest:
+    def get(self, caller: Caller, request_id: UUID) -> models.RightsRequest:
         return self._changed(
             lambda c, _: requests.find(c, self._ledger.context.keyring, tenant=caller.tenant, request_id=request_id)
         )
 
-    def resolve(self, caller: ApiKey, request_id: UUID, body: bytes) -> models.RightsRequest:
+    def resolve(self, caller: Caller, request_id: UUID, body: bytes) -> models.RightsRequest:
         sent = request_body.decode(body, _RESOLUTION)
         state = State(sent.state)
         reason = self._text("/reason", sent.reason, needed=state is State.REFUSED)
@@ -261,12 +261,12 @@ class RightsHandler:
                 request_id=request_id,
                 state=state,
                 reason=reason,
-                by=audit.by_key(caller.id),
+                by=caller.who,
                 now=now,
             )
         )
 
-    def extend(self, caller: ApiKey, request_id: UUID, body: bytes) -> models.RightsRequest:
+    def extend(self, caller: Caller, request_id: UUID, body: bytes) -> models.RightsRequest:
         reason = self._text("/reason", request_body.decode(body, _EXTENSION).reason, needed=True)
         assert reason is not None
         return self._changed(
@@ -276,12 +276,12 @@ class RightsHandler:
                 tenant=caller.tenant,
                 request_id=request_id,
                 reason=reason,
-                by=audit.by_key(caller.id),
+                by=caller.who,
                 now=now,
             )
         )
 
-    def audit(self, caller: ApiKey, before: int | None) -> models.AuditEntries:
+    def audit(self, caller: Caller, before: int | None) -> models.AuditEntries:
         found = self._ledger.transact(
             lambda c: audit.entries(c, tenant=caller.tenant, before=before, most=audit.PAGE + 1)
         )
@@ -300,7 +300,7 @@ class RightsHandler:
             more_before=page[-1].entry_id if len(found) > audit.PAGE else None,
         )
 
-    async def access(self, caller: ApiKey, body: bytes) -> Response:
+    async def access(self, caller: Caller, body: bytes) -> Response:
         sent = request_body.decode(body, _ACCESS)
         person = self._person(caller, sent)
         of_tenant = theme.of(self._themes, caller.tenant)
@@ -316,14 +316,14 @@ class RightsHandler:
                 of_tenant,
                 format=Format(sent.format),
                 language=language,
-                who=audit.by_key(caller.id),
+                who=caller.who,
                 request_id=str(request_id) if request_id is not None else None,
             )
 
         found = await anyio.to_thread.run_sync(begin, limiter=self._at_once)
         return stream(found, of_tenant, language, limiter=self._at_once)
 
-    def _new(self, caller: ApiKey, sent: models.RightsRequestSubmission) -> NewRequest:
+    def _new(self, caller: Caller, sent: models.RightsRequestSubmission) -> NewRequest:
         identity = Identity(sent.identity)
         region = self._rules.default_region
         read = texts.required if identity is Identity.OPERATOR else texts.plain
@@ -333,10 +333,10 @@ class RightsHandler:
             kind=Kind(sent.kind),
             identity=identity,
             identity_note=note,
-            by=audit.by_key(caller.id),
+            by=caller.who,
         )
 
-    def _person(self, caller: ApiKey, sent: models.NamedPerson) -> PersonRef:
+    def _person(self, caller: Caller, sent: models.NamedPerson) -> PersonRef:
         try:
             return opening.person(
                 caller.tenant, self._rules, subject_ref=sent.subject_ref, channel=sent.channel, address=sent.address

@@ -42,11 +42,6 @@ class AuditEntry:
     object_id: str | None
 
 
-def by_key(key_id: str) -> str:
-    """Who: an API key."""
-    return f"key:{key_id}"
-
-
 def by_operator(name: str) -> str:
     """Who: someone with a command."""
     return f"operator:{name}"

@@ -13,7 +13,8 @@ from consent_client.answers import Policy
 from consent_contracts.decisions import GIVEN, STATUSES
 from consent_contracts.reading import UNKNOWN
 from consent_http import api_docs, openapi, problem_details, request_body, request_id_middleware
-from consent_http.api_keys import ApiKey, KeyFile, bearer
+from consent_http.api_keys import KeyFile, bearer
+from consent_http.callers import Caller
 from consent_http.errors import InvalidApiKeysError, ProblemError
 from consent_http.rate_limits import ConcurrencyLimit, RateLimits
 from consent_privacy.addresses import canonical
@@ -83,7 +84,7 @@ class Gate:
         named = sorted(f"{key_id} of tenant {tenant}" for tenant, key_id in lacking if key_id is not None)
         return f"lacks hash key {', '.join(named)}, in use already: restart with the new keyring" if named else True
 
-    def caller(self, authorization: str | None) -> ApiKey:
+    def caller(self, authorization: str | None) -> Caller:
         """Who asks. Raises ProblemError 401, 403, 429, or 503 when the file of keys cannot be read."""
         try:
             key = self._keys.find(bearer(authorization))
@@ -103,7 +104,7 @@ class Gate:
         self._limits.admit(REQUESTS, key)
         return key
 
-    async def check(self, caller: ApiKey, request: CheckRequest, authorization: str = "") -> list[Answer]:
+    async def check(self, caller: Caller, request: CheckRequest, authorization: str = "") -> list[Answer]:
         """The answers, in order. ProblemError 503 where the list cannot be answered from, unless the request has each
         denied then: a campaign would strike out its whole list and call that a success.
 
@@ -144,7 +145,7 @@ class Gate:
             self._metrics.answers.labels(request.channel, str(permitted).lower(), reason).inc(count)
         return answers
 
-    async def _with_token(self, caller: ApiKey, request: CheckRequest, answer: Answer, authorization: str) -> Answer:
+    async def _with_token(self, caller: Caller, request: CheckRequest, answer: Answer, authorization: str) -> Answer:
         """What nothing but a person's choice forbids, or nothing, is permitted by the token. It is used up in every
         case: where the STOP has not reached the list yet, too."""
         if answer.list_unusable or not (answer.permitted or answer.reason in _LIFTED) or request.allow_once is UNSET:
@@ -183,7 +184,7 @@ class Gate:
             return [denied] * len(addresses)
         return checker.check(addresses, purpose) if clear else checker.check_keys(addresses, purpose)
 
-    def _checker(self, caller: ApiKey, request: CheckRequest) -> Checker | None:
+    def _checker(self, caller: Caller, request: CheckRequest) -> Checker | None:
         if request.tenant is not UNSET and request.tenant != caller.tenant:
             raise ProblemError(
                 403,

@@ -23,14 +23,14 @@ from consent_api.http.dependencies import RequestDependencies
 from consent_api.http.models import Address, Channel, DecisionId, SubjectRef, Time
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
-from consent_api.rights import audit, opening, texts
+from consent_api.rights import opening, texts
 from consent_api.rights.erasure import erasures, holds, steps
 from consent_api.rights.erasure.erasures import NewErasure
 from consent_api.rights.erasure.model import Certificate
 from consent_api.rights.person_ref import PersonRef
 from consent_contracts.cloudevents import rfc3339 as moment
 from consent_http import request_body
-from consent_http.api_keys import ApiKey
+from consent_http.callers import Caller
 from consent_http.errors import ProblemError
 from consent_http.openapi import json_body, json_response
 from consent_http.problem_details import responses
@@ -176,7 +176,7 @@ def routes(
         openapi_extra=json_body(ErasureSubmission),
     )
     def erase(
-        key: Annotated[ApiKey, Depends(dependencies.write_rights)],
+        key: Annotated[Caller, Depends(dependencies.write_rights)],
         body: Annotated[bytes, Depends(dependencies.rights_body)],
     ) -> Response:
         sent = request_body.decode(body, _ERASURE)
@@ -188,7 +188,7 @@ def routes(
                 return rendering.respond(Erasure(state="dry_run", certificate=_certificate(found)))
             new = NewErasure(
                 person=who,
-                by=audit.by_key(key.id),
+                by=key.who,
                 request_id=None if sent.request_id is UNSET else UUID(sent.request_id),
                 notify_seconds=notify_seconds,
             )
@@ -210,7 +210,7 @@ def routes(
             **responses(401, 403, 404, 422, 429, 503),
         },
     )
-    def one(erasure_id: ErasureId, key: Annotated[ApiKey, Depends(dependencies.read_rights)]) -> Response:
+    def one(erasure_id: ErasureId, key: Annotated[Caller, Depends(dependencies.read_rights)]) -> Response:
         try:
             found = ledger.transact(lambda c: erasures.find(c, tenant=key.tenant, erasure_id=erasure_id))
         except PersonUnknownError:
@@ -231,7 +231,7 @@ def routes(
         openapi_extra=json_body(HoldSubmission),
     )
     def set_hold(
-        key: Annotated[ApiKey, Depends(dependencies.write_rights)],
+        key: Annotated[Caller, Depends(dependencies.write_rights)],
         body: Annotated[bytes, Depends(dependencies.rights_body)],
     ) -> Response:
         sent = request_body.decode(body, _HOLD)
@@ -243,7 +243,7 @@ def routes(
             held = ledger.write(
                 Lane.LIVE,
                 lambda c, now: holds.add(
-                    c, context.keyring, context.ids, who, reason=reason, until=until, by=audit.by_key(key.id), now=now
+                    c, context.keyring, context.ids, who, reason=reason, until=until, by=key.who, now=now
                 ),
             )
         except SubmissionInvalidError as error:
@@ -263,7 +263,7 @@ def routes(
         summary="The legal holds in force",
         responses={200: json_response(Holds, "The oldest first."), **responses(401, 403, 422, 429, 503)},
     )
-    def listed(key: Annotated[ApiKey, Depends(dependencies.read_rights)]) -> Response:
+    def listed(key: Annotated[Caller, Depends(dependencies.read_rights)]) -> Response:
         now = ledger.now()
         found = ledger.transact(lambda c: holds.in_force(c, tenant=key.tenant, now=now))
         return rendering.respond(Holds(holds=[_hold(each) for each in found]))
@@ -274,11 +274,11 @@ def routes(
         summary="Release a legal hold",
         responses={200: json_response(Hold, "It is released."), **responses(401, 403, 404, 422, 429, 503)},
     )
-    def release(hold_id: HoldId, key: Annotated[ApiKey, Depends(dependencies.write_rights)]) -> Response:
+    def release(hold_id: HoldId, key: Annotated[Caller, Depends(dependencies.write_rights)]) -> Response:
         try:
             released = ledger.write(
                 Lane.LIVE,
-                lambda c, now: holds.release(c, tenant=key.tenant, hold_id=hold_id, by=audit.by_key(key.id), now=now),
+                lambda c, now: holds.release(c, tenant=key.tenant, hold_id=hold_id, by=key.who, now=now),
             )
         except HoldUnknownError:
             raise rendering.not_found("hold", "Use a hold_id of GET /v1/rights/holds.") from None
@@ -287,7 +287,7 @@ def routes(
     return router
 
 
-def _person(key: ApiKey, rules: ValidationRules, sent: ErasurePerson) -> PersonRef:
+def _person(key: Caller, rules: ValidationRules, sent: ErasurePerson) -> PersonRef:
     try:
         return opening.person(
             key.tenant, rules, subject_ref=sent.subject_ref, channel=sent.channel, address=sent.address

@@ -15,10 +15,9 @@ from consent_api.http.dependencies import RequestDependencies
 from consent_api.http.models import Address, AddressKey, Channel, DecisionId, SubjectRef
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
-from consent_api.rights import audit
 from consent_api.rights.rectification.rectify import read, rectify
 from consent_http import request_body
-from consent_http.api_keys import ApiKey
+from consent_http.callers import Caller
 from consent_http.openapi import json_body, json_response
 from consent_http.problem_details import responses
 
@@ -83,7 +82,7 @@ def routes(ledger: Ledger, rules: ValidationRules, dependencies: RequestDependen
         openapi_extra=json_body(RectificationSubmission),
     )
     def create(
-        key: Annotated[ApiKey, Depends(dependencies.write_rights)],
+        key: Annotated[Caller, Depends(dependencies.write_rights)],
         body: Annotated[bytes, Depends(dependencies.rights_body)],
     ) -> Response:
         sent = request_body.decode(body, _DECODER)
@@ -95,7 +94,7 @@ def routes(ledger: Ledger, rules: ValidationRules, dependencies: RequestDependen
                 old=sent.old_address,
                 new=sent.new_address,
                 subject_ref=sent.subject_ref,
-                by=audit.by_key(key.id),
+                by=key.who,
                 request_id=None if sent.request_id is UNSET else UUID(sent.request_id),
             )
             done = ledger.write(Lane.LIVE, lambda c, now: rectify(c, ledger.context, asked, now=now))
