@@ -15,8 +15,13 @@ from pathlib import Path
 from consent_http.callers import Caller
 from consent_http.errors import InvalidApiKeysError
 from consent_privacy import private_files
+from consent_service.secret_files import SecretFile
 
 SCOPES = frozenset({"submit", "read", "check", "links", "admin", "rights:read", "rights:write", "console", "operate"})
+LIFT = "lift"
+"""The scope of an access token whose permissions may lift a refusal. Of API keys that is an option."""
+TOKEN_SCOPES = SCOPES - {"console", "operate"} | {LIFT}
+"""What an access token may have: the console and the status page are for persons with a key."""
 _TOKEN = re.compile(r"cr_([a-z0-9]{6,32})_([A-Za-z0-9_-]{43})", re.ASCII)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -110,34 +115,23 @@ def _entry(entry: object, where: str) -> ApiKey:
 
 
 class KeyFile:
-    """A file of keys that may be replaced while we run: looked at again when its time or size changes.
+    """A file of keys that may be replaced while we run: looked at again with each caller.
 
     A file that becomes unreadable raises InvalidApiKeysError: no caller is let in on keys that may have been
     revoked."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._seen: tuple[int, int, int] | None = None
-        self._keys: dict[str, ApiKey] = {}
+        """Raises InvalidApiKeysError."""
+        self.file = SecretFile("api-keys", [path], lambda: read(path), errors=(InvalidApiKeysError,), kept=False)
 
     def find(self, token: str | None) -> ApiKey | None:
         """The key whose token this is, or None. One that is none takes as long as one that is."""
-        self.refresh()
+        self.file.refresh()
         key_id, secret = parse(token or "") or ("", "")
-        key = self._keys.get(key_id, _NO_KEY)
+        key = self.file.value.get(key_id, _NO_KEY)
         return key if key.matches(secret) and key is not _NO_KEY else None
 
     def get(self, key_id: str) -> ApiKey | None:
         """The key with this id, or None."""
-        self.refresh()
-        return self._keys.get(key_id)
-
-    def refresh(self) -> None:
-        try:
-            status = self._path.stat()
-        except OSError as error:
-            raise InvalidApiKeysError(f"{self._path}: cannot be read ({error.strerror})") from None
-        seen = (status.st_mtime_ns, status.st_size, status.st_ino)
-        if seen != self._seen:
-            self._keys = read(self._path)
-            self._seen = seen
+        self.file.refresh()
+        return self.file.value.get(key_id)

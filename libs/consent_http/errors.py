@@ -1,10 +1,13 @@
 """What ends a request, or keeps a server from starting.
 
 HttpError
-├── ProblemError         what the caller is answered: a problem document (RFC 9457)
-├── RequestRefusedError  a connection is bounded: ends the parsing of a request, which is then answered and closed
-├── PrivateTargetError   a webhook's host is none of the public internet: it is not called
-└── InvalidApiKeysError  a file of API keys cannot be used
+├── ProblemError             what the caller is answered: a problem document (RFC 9457)
+├── RequestRefusedError      a connection is bounded: ends the parsing of a request, which is then answered and closed
+├── PrivateTargetError       a host that is called is none of the public internet: it is not called
+├── InvalidApiKeysError      a file of API keys cannot be used
+├── AccessTokenRefusedError  a token is not good; becomes a ProblemError
+├── InvalidJwksError         a set of public keys cannot be used
+└── JwksUnavailableError     no set of public keys is known that is new enough
 """
 
 from __future__ import annotations
@@ -65,6 +68,23 @@ class RequestRefusedError(HttpError):
 
 class InvalidApiKeysError(HttpError):
     """The text names the place in the file."""
+
+
+class AccessTokenRefusedError(HttpError):
+    """`reason` is a code of `access_tokens.REASONS`; `detail` is for the caller and quotes nothing of the token."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class InvalidJwksError(HttpError):
+    """The text says what is wrong with the document, or with fetching it."""
+
+
+class JwksUnavailableError(HttpError):
+    """Whether a token is good cannot be known now."""
 
 
 class PrivateTargetError(HttpError):

@@ -29,6 +29,13 @@ _HEADERS = {
     "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 0}},
 }
 _API_KEY = {"type": "http", "scheme": "bearer", "description": "An API key from `consent-relay keys create`."}
+_ACCESS_TOKEN = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "JWT",
+    "description": "An OAuth2 access token with the scope that an API key needs, of the issuer that the operator has"
+    " set (CONSENT_RELAY_OAUTH_ISSUER).",
+}
 
 
 def json_body(shape: type[Struct], *parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,7 +76,10 @@ def describe(
         components["headers"] = _HEADERS
         for answer in (answer for operation in _operations(document) for answer in operation["responses"].items()):
             _add_headers(*answer)
-        components.setdefault("securitySchemes", {})["apiKey"] = _API_KEY
+        components.setdefault("securitySchemes", {}).update(apiKey=_API_KEY, accessToken=_ACCESS_TOKEN)
+        for operation in _operations(document):
+            if {"apiKey": []} in operation.get("security", ()):
+                operation["security"] = [{"apiKey": []}, {"accessToken": []}]
         schemas = components.setdefault("schemas", {})
         schemas.update(_schemas([*sent, *answered, problem_details.FieldViolation]))
         schemas["Problem"] = problem_details.SCHEMA

@@ -82,7 +82,8 @@ def missing_api_key() -> ProblemError:
         "missing-api-key",
         "The API key is missing, malformed, unknown or revoked.",
         field="Authorization",
-        cure="Send the header Authorization: Bearer cr_..., with a key from `consent-relay keys create`.",
+        cure="Send the header Authorization: Bearer cr_..., with a key from `consent-relay keys create`, or an access"
+        " token where this installation takes them.",
         headers={"WWW-Authenticate": 'Bearer realm="consent-relay"'},
     )
 
@@ -91,9 +92,9 @@ def missing_scope(scope: str) -> ProblemError:
     return ProblemError(
         403,
         "missing-scope",
-        f"This API key does not have the scope {scope}.",
+        f"This API key or access token does not have the scope {scope}.",
         field="Authorization",
-        cure=f"Use a key created with --scope {scope}.",
+        cure=f"Use a key created with --scope {scope}, or a token with that scope.",
         headers={"WWW-Authenticate": f'Bearer realm="consent-relay", error="insufficient_scope", scope="{scope}"'},
     )
 

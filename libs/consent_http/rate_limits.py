@@ -59,7 +59,7 @@ class RateLimits:
     def _limited(self, budget: str, caller: Caller) -> Iterator[tuple[str, str, float]]:
         rates = self._rates.get(budget)
         if rates is not None and rates.per_key:
-            yield "API key", f"{caller.tenant} {caller.who}", rates.per_key
+            yield "caller", f"{caller.tenant} {caller.who}", rates.per_key
         if rates is not None and rates.per_tenant:
             yield "tenant", caller.tenant, rates.per_tenant
 

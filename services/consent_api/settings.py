@@ -19,6 +19,7 @@ from consent_api.ledger.purposes import MAX_PURPOSES
 from consent_api.links.theme import Theme, read_themes
 from consent_api.tenant_purposes import declared, read_tenant_purposes
 from consent_http.rates import Rates
+from consent_http.token_settings import AccessTokenSettings
 from consent_http.webhook_signature import parse_secret
 from consent_service.settings import CommaSeparated, KeyringSettings, ProcessSettings
 
@@ -167,7 +168,7 @@ class PublicLinkSettings(KeyringSettings):
         return found
 
 
-class ApiSettings(SubmissionSettings, PublicLinkSettings):
+class ApiSettings(SubmissionSettings, PublicLinkSettings, AccessTokenSettings):
     """`consent-relay api`."""
 
     code_webhook_url: str | None = Field(

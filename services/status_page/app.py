@@ -47,7 +47,6 @@ def create_app(site: Site) -> FastAPI:
 def run_status(settings: StatusSettings) -> int:
     """Answer until SIGTERM or SIGINT. Raises InvalidApiKeysError before the start."""
     keys = KeyFile(settings.status_keys_file)
-    keys.refresh()
     registry = CollectorRegistry()
     health = Health(expected=("http", PART))
     server = serve_metrics(registry, health, settings.metrics_host, settings.metrics_port)
@@ -109,10 +108,6 @@ async def _monitor(server: http_server.Server, keys: KeyFile, health: Health) ->
     while not server.should_exit:
         health.heartbeat("http")
         health.set_ready("http", server.started or "starting")
-        try:
-            keys.refresh()
-        except InvalidApiKeysError as error:
-            health.set_ready("keys", str(error))
-        else:
-            health.set_ready("keys")
+        keys.file.refresh()
+        health.set_ready("keys", keys.file.error or True)
         await asyncio.sleep(_LOOK_SECONDS)

@@ -15,8 +15,10 @@ from consent_api.ingest.metrics import IngestMetrics
 from consent_api.operations.verify.metrics import ScrubMetrics
 from consent_api.outbox_relay.metrics import RelayMetrics
 from consent_api.rights.metrics import RightsMetrics
+from consent_http.access_tokens import AccessTokenMetrics
 from consent_kafka.dead_letters import DeadLetterMetrics
 from consent_kafka.transport import TransportMetrics
+from consent_service.secret_files import SecretMetrics
 from lag_exporter.metrics import LagMetrics
 from propagator.metrics import Metrics as PropagatorMetrics
 from propagator.state.metrics import StateMetrics
@@ -61,6 +63,10 @@ PROCESSES: dict[str, list[Callable[[CollectorRegistry], object]]] = {
     "status": [lambda registry: StatusMetrics.on(registry, processes=["api"])],
     "suppression and propagator (the transport)": [
         lambda registry: TransportMetrics.on(registry).start_at_zero("stream", ["topic"])
+    ],
+    "api and gate (access tokens)": [AccessTokenMetrics.on],
+    "every process with secrets in files": [
+        lambda registry: SecretMetrics.on(registry).reload_errors.labels("secret"),
     ],
     "ingest, suppression and propagator (dead letters)": [
         lambda registry: DeadLetterMetrics.on(registry, service="service", topics=["topic"])

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from consent_api.console import routes as console_routes
 from consent_api.console.entry import Console
 from consent_api.domain.validation import ValidationRules
-from consent_api.errors import LedgerUnavailableError
+from consent_api.errors import LedgerUnavailableError, MisconfiguredError
 from consent_api.http import (
     allow_once,
     decisions,
@@ -69,10 +69,13 @@ from consent_api.rights.monitor import RequestMonitor
 from consent_api.rights.rectification import api as rectification_api
 from consent_api.settings import ApiSettings
 from consent_http import api_docs, openapi, problem_details, request_id_middleware
+from consent_http.access_tokens import AccessTokens
+from consent_http.errors import InvalidJwksError
 from consent_http.rate_limits import RateLimits
 from consent_kafka.registry import connect_codec
 from consent_service import startup
 from consent_service.health import Health, serve_metrics
+from consent_service.secret_files import SecretWatch
 from consent_service.stopping import join_all
 
 log = logging.getLogger(__name__)
@@ -108,6 +111,7 @@ def create_app(
     inbound: Inbound | None = None,
     code_webhook: CodeWebhook | None = None,
     notify_seconds: int = DAY_SECONDS,
+    access_tokens: AccessTokens | None = None,
 ) -> FastAPI:
     """The API over these parts. Starts nothing but a heartbeat."""
     bulk_threads = max(1, threads // 4)
@@ -136,6 +140,7 @@ def create_app(
         tenants=frozenset(ledger.context.keyring.tenants),
         longest_body=longest_body,
         limits=limits or RateLimits({}),
+        access_tokens=access_tokens,
     )
     commits = GroupCommit(ledger, on_bulk=metrics.by_bulk.inc)
     app.include_router(decisions.routes(ledger, rules, metrics, dependencies, commits, bulk_threads=bulk_threads))
@@ -228,6 +233,11 @@ def serve(settings: ApiSettings) -> int:
     health = Health(expected=(_LOOP, "database"))
     pages = serve_metrics(registry, health, settings.metrics_host, settings.metrics_port)
     stop = threading.Event()
+    watch = SecretWatch(registry, health)
+    try:
+        access_tokens = settings.access_tokens(registry, watch, tenants=lambda: ledger.context.keyring.tenants)
+    except InvalidJwksError as error:
+        raise MisconfiguredError(f"CONSENT_RELAY_OAUTH_JWKS_FILE: {error}.") from None
     metrics = ApiMetrics.on(registry, channels=settings.channels)
     monitor = DatabaseMonitor(ledger, health, offset=metrics.clock_offset)
     lanes_engine = database.connect(settings.database, pool_size=1, application="consent-relay api lane monitor")
@@ -248,6 +258,7 @@ def serve(settings: ApiSettings) -> int:
     ]
     for thread in monitoring:
         thread.start()
+    watch.start()
     app = create_app(
         ledger=ledger,
         key_store=ApiKeyStore(ledger.engine),
@@ -263,6 +274,7 @@ def serve(settings: ApiSettings) -> int:
         code_webhook=code_webhook,
         inbound=Inbound(sources=sources, metrics=InboundMetrics.on(registry, sources=sources)),
         notify_seconds=settings.erasure_wait,
+        access_tokens=access_tokens,
     )
     server = http_server.Server(
         http_server.config(app, host=settings.api_host, port=settings.api_port, grace_seconds=REQUESTS_SECONDS),
@@ -276,6 +288,7 @@ def serve(settings: ApiSettings) -> int:
     finally:
         stop.set()
         join_all(monitoring, seconds=MONITORS_SECONDS)
+        watch.close()
         pages.close()
         lanes_engine.dispose()
         ledger.engine.dispose()

@@ -12,6 +12,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from consent_api.ledger.key_store import ApiKeyStore
 from consent_api.settings import BULK, LIVE, LIVE_BATCHES, READ
 from consent_http import request_body
+from consent_http.access_tokens import AccessTokens, looks_like
 from consent_http.callers import Caller
 from consent_http.errors import ProblemError
 from consent_http.problem_details import missing_api_key, missing_scope
@@ -32,34 +33,43 @@ _SUBMITTED_AT_ONCE, _QUESTIONS_AT_ONCE, _LINKS_AT_ONCE = 400, 32, 4
 class Callers:
     """Who calls, and how often they may."""
 
-    def __init__(self, key_store: ApiKeyStore, tenants: frozenset[str], limits: RateLimits) -> None:
+    def __init__(
+        self,
+        key_store: ApiKeyStore,
+        tenants: frozenset[str],
+        limits: RateLimits,
+        access_tokens: AccessTokens | None = None,
+    ) -> None:
         self._key_store = key_store
+        self._access_tokens = access_tokens
         self._tenants = tenants
         self._limits = limits
         self._unknown_keys = anyio.CapacityLimiter(1)
         """They are looked up in one thread, so that invented keys take none from callers whose key is known."""
 
     def require(self, scope: str, *budgets: str, cost: float = 1.0) -> Callable[..., Awaitable[Caller]]:
-        """A dependency: the caller's key, 401 without a live one, 403 when it lacks ``scope``, 429 when each of the
-        budgets of the key, or of its tenant, is used up. Takes ``cost`` from the first that is not."""
+        """A dependency: the caller, 401 without a live key or a good token, 403 when it lacks ``scope``, 429 when each
+        of the caller's budgets, or the tenant's, is used up. Takes ``cost`` from the first that is not."""
 
         async def authenticated(
             credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
         ) -> Caller:
-            key = await self._find(credentials.credentials if credentials is not None else None)
-            if key is None:
+            caller = await self._find(credentials.credentials if credentials is not None else None)
+            if caller is None:
                 raise missing_api_key()
-            if not key.allows(scope):
+            if not caller.allows(scope):
                 raise missing_scope(scope)
-            if key.tenant not in self._tenants:
+            if caller.tenant not in self._tenants:
                 raise _tenant_without_keys()
-            self._limits.admit_any(budgets, key, cost)
-            return key
+            self._limits.admit_any(budgets, caller, cost)
+            return caller
 
         return authenticated
 
     async def _find(self, token: str | None) -> Caller | None:
         store = self._key_store
+        if self._access_tokens is not None and token is not None and looks_like(token):
+            return await self._access_tokens.caller(token)
         if (key := store.cached(token)) is not None:
             return key
         limiter = None if store.has_known(token) else self._unknown_keys
@@ -112,9 +122,16 @@ class RequestDependencies:
 
     @classmethod
     def build(
-        cls, key_store: ApiKeyStore, *, tenants: frozenset[str], longest_body: int, limits: RateLimits
+        cls,
+        key_store: ApiKeyStore,
+        *,
+        tenants: frozenset[str],
+        longest_body: int,
+        limits: RateLimits,
+        access_tokens: AccessTokens | None = None,
     ) -> "RequestDependencies":
-        callers, small = Callers(key_store, tenants, limits), min(longest_body, _SMALL_BODY)
+        callers = Callers(key_store, tenants, limits, access_tokens)
+        small = min(longest_body, _SMALL_BODY)
         submit, read = callers.require("submit", LIVE), callers.require("read", READ)
         admin = callers.require("admin", READ)
         # Which budget a batch takes from shows in its body, which is not read where neither has room.

@@ -16,11 +16,12 @@ def gate() -> None:
     which it is not to be used.
 
     The keys that may ask are in CONSENT_RELAY_GATE_KEYS_FILE, which `consent-relay keys export --scope check` writes
-    and which is read again when it changes.
+    and which is read again when it changes. With CONSENT_RELAY_OAUTH_ISSUER, access tokens of that issuer with the
+    scope check may ask too.
     """
     import sys
 
-    from consent_http.errors import InvalidApiKeysError
+    from consent_http.errors import InvalidApiKeysError, InvalidJwksError
     from consent_kafka.errors import TopicMismatchError
     from consent_service import settings, startup
     from consent_service.exits import exit_with_errors
@@ -33,5 +34,7 @@ def gate() -> None:
         sys.exit(run_gate(loaded))
     except InvalidApiKeysError as error:
         exit_with_errors([f"CONSENT_RELAY_GATE_KEYS_FILE: {error}"])
+    except InvalidJwksError as error:
+        exit_with_errors([f"CONSENT_RELAY_OAUTH_JWKS_FILE: {error}"])
     except TopicMismatchError as error:
         exit_with_errors([str(error)])

@@ -13,6 +13,7 @@ from consent_client.answers import Policy
 from consent_contracts.decisions import GIVEN, STATUSES
 from consent_contracts.reading import UNKNOWN
 from consent_http import api_docs, openapi, problem_details, request_body, request_id_middleware
+from consent_http.access_tokens import AccessTokens, looks_like
 from consent_http.api_keys import KeyFile, bearer
 from consent_http.callers import Caller
 from consent_http.errors import InvalidApiKeysError, ProblemError
@@ -62,11 +63,13 @@ class Gate:
         unknown: Callable[[str], Policy],
         limits: RateLimits | None = None,
         allow_once: AllowOnceApi | None = None,
+        access_tokens: AccessTokens | None = None,
     ) -> None:
         self._views = views
         self._keyring = keyring
         self._region = default_region
         self._allow_once = allow_once
+        self._access_tokens = access_tokens
         self._limits = limits or RateLimits({})
         self._keys = keys
         self._metrics = metrics
@@ -84,10 +87,22 @@ class Gate:
         named = sorted(f"{key_id} of tenant {tenant}" for tenant, key_id in lacking if key_id is not None)
         return f"lacks hash key {', '.join(named)}, in use already: restart with the new keyring" if named else True
 
-    def caller(self, authorization: str | None) -> Caller:
+    async def caller(self, authorization: str | None) -> Caller:
         """Who asks. Raises ProblemError 401, 403, 429, or 503 when the file of keys cannot be read."""
+        caller = await self._find(bearer(authorization))
+        if caller is None:
+            raise problem_details.missing_api_key()
+        if not caller.allows(_SCOPE):
+            raise problem_details.missing_scope(_SCOPE)
+        self._limits.admit(ADDRESSES, caller, 0.0)
+        self._limits.admit(REQUESTS, caller)
+        return caller
+
+    async def _find(self, token: str | None) -> Caller | None:
+        if self._access_tokens is not None and token is not None and looks_like(token):
+            return await self._access_tokens.caller(token)
         try:
-            key = self._keys.find(bearer(authorization))
+            return self._keys.find(token)
         except InvalidApiKeysError:
             raise ProblemError(
                 503,
@@ -96,13 +111,6 @@ class Gate:
                 cure="Treat every address as not permitted, and repeat later.",
                 headers={"Retry-After": str(_RETRY_SECONDS)},
             ) from None
-        if key is None:
-            raise problem_details.missing_api_key()
-        if not key.allows(_SCOPE):
-            raise problem_details.missing_scope(_SCOPE)
-        self._limits.admit(ADDRESSES, key, 0.0)
-        self._limits.admit(REQUESTS, key)
-        return key
 
     async def check(self, caller: Caller, request: CheckRequest, authorization: str = "") -> list[Answer]:
         """The answers, in order. ProblemError 503 where the list cannot be answered from, unless the request has each
@@ -189,9 +197,9 @@ class Gate:
             raise ProblemError(
                 403,
                 "other-tenant",
-                "This API key belongs to another tenant.",
+                "This API key or access token belongs to another tenant.",
                 field="/tenant",
-                cure="Leave tenant out, or use a key of that tenant.",
+                cure="Leave tenant out, or use a key or token of that tenant.",
             )
         view = self._views.get(request.channel)
         if view is None:
@@ -256,7 +264,7 @@ def create_app(gate: Gate, metrics: GateMetrics, *, docs: bool = True) -> FastAP
         tags=["check"],
     )
     async def check(request: Request) -> Response:
-        caller = gate.caller(request.headers.get("authorization"))
+        caller = await gate.caller(request.headers.get("authorization"))
         with at_once.held(caller):
             body = await request_body.read(request, limit=MOST_BYTES)
             began = time.perf_counter()

@@ -15,13 +15,13 @@ from consent_client.answers import HINDRANCES
 from consent_contracts.codec import Codec
 from consent_http import http_server
 from consent_http.api_keys import KeyFile
-from consent_http.errors import InvalidApiKeysError
 from consent_http.rate_limits import RateLimits
 from consent_kafka import provisioning
 from consent_kafka.registry import connect_codec
 from consent_service import startup
 from consent_service.clock import MAX_CLOCK_LEAD_MICROS
 from consent_service.health import Health, serve_metrics
+from consent_service.secret_files import SecretWatch
 from suppression.gate.allow_once import AllowOnceApi
 from suppression.gate.app import Gate, create_app
 from suppression.gate.metrics import GateMetrics, ViewMetrics
@@ -50,8 +50,8 @@ class _Readers(NamedTuple):
 def run_gate(settings: GateSettings) -> int:
     """Answer until SIGTERM or SIGINT, then finish what is under way (0); 1 when a view has failed.
 
-    Raises InvalidApiKeysError, and TopicMismatchError or LinkRefusedError as soon as the broker has said so: until then
-    every answer is no.
+    Raises InvalidApiKeysError and InvalidJwksError, and TopicMismatchError or LinkRefusedError as soon as the broker
+    has said so: until then every answer is no.
     """
     # While a bulk change streams in, the reading threads would keep the interpreter for 5 ms at a time, several
     # times in one request.
@@ -61,7 +61,8 @@ def run_gate(settings: GateSettings) -> int:
     metrics_server = serve_metrics(registry, health, settings.metrics_host, settings.metrics_port)
     keyring = startup.hash_keys(settings)
     keys = KeyFile(settings.gate_keys_file)
-    keys.refresh()
+    watch = SecretWatch(registry, health)
+    watch.follow(keys.file)
     codec = connect_codec(settings)
     timestamps = ResolvedTimestamps(
         topics=settings.topics,
@@ -82,6 +83,7 @@ def run_gate(settings: GateSettings) -> int:
         unknown=settings.unknown,
         limits=RateLimits(settings.rates),
         allow_once=AllowOnceApi(settings.gate_api_url) if settings.gate_api_url is not None else None,
+        access_tokens=settings.access_tokens(registry, watch, tenants=lambda: keyring.tenants),
     )
     server = http_server.Server(
         http_server.config(
@@ -93,9 +95,11 @@ def run_gate(settings: GateSettings) -> int:
         shutdown_delay=settings.gate_shutdown_delay,
         on_stopping=lambda: health.set_ready("http", "stopping"),
     )
+    watch.start()
     try:
         return asyncio.run(_serve(server, gate, _Readers(views, timestamps), keys, health, settings))
     finally:
+        watch.close()
         timestamps.close()
         for view in views.values():
             view.close()
@@ -171,7 +175,7 @@ async def _monitor(server: http_server.Server, gate: Gate, readers: _Readers, ke
         health.set_ready(_TIMESTAMPS, readers.timestamps.failure is None or "failed")
         health.set_ready("clock", _clock_state(readers.timestamps.clock_lead))
         server.should_exit |= readers.failed
-        health.set_ready("keys", _keys_state(keys))
+        health.set_ready("keys", keys.file.error or True)
         # Not its readiness: it answers for the other tenants.
         keyring = gate.keyring_state()
         health.note("keyring", "" if keyring is True else str(keyring))
@@ -183,14 +187,6 @@ def _log_change(channel: str, state: ViewState) -> None:
         log.info("the list can be answered from", extra={"channel": channel, "entries": state.entries})
     else:
         log.warning("the list cannot be answered from", extra={"channel": channel, "why": _why_unusable(state)})
-
-
-def _keys_state(keys: KeyFile) -> bool | str:
-    try:
-        keys.refresh()
-    except InvalidApiKeysError as error:
-        return str(error)
-    return True
 
 
 def _clock_state(lead: int | None) -> bool | str:

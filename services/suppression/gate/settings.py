@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 
 from consent_client.answers import Policy
 from consent_http.rates import Rates
+from consent_http.token_settings import AccessTokenSettings
 from consent_kafka.resolved import StalenessLimits
 from consent_service.settings import KeyringSettings, ReadableFile
 
@@ -15,7 +16,7 @@ REQUESTS, ADDRESSES = "requests", "addresses"
 """Budgets of the gate."""
 
 
-class GateSettings(KeyringSettings):
+class GateSettings(KeyringSettings, AccessTokenSettings):
     """`CONSENT_RELAY_...`; fields of the gate alone begin with its name."""
 
     service: ClassVar[str] = "gate"

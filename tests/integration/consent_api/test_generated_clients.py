@@ -69,7 +69,7 @@ GENERATED = {
 class NoDecisions:
     """A gate whose list is empty."""
 
-    def caller(self, authorization: str | None) -> ApiKey:
+    async def caller(self, authorization: str | None) -> ApiKey:
         return ApiKey(id="k", digest="", tenant="acme", scopes=frozenset({"check"}))
 
     async def check(self, caller: ApiKey, request: CheckRequest, authorization: str) -> Sequence[Answer]:
