@@ -21,7 +21,7 @@ _UNREADABLE = "the entry of this address cannot be read"
 _NOT_A_KEY = "not_an_address_key"
 _UNKNOWN_KEY_ID = "the key id is retired or not of this tenant"
 _KEY_NOT_PROMOTED = "entries under this key id are not complete yet"
-_OUTDATED = "a newer hash key is in use than this process has: restart it with the new keyring"
+_OUTDATED = "a newer hash key is in use than this process has: give it the new keyring"
 
 
 class Checker:
@@ -61,7 +61,7 @@ class Checker:
         if newest != self._logged_key:
             self._logged_key = newest
             log.error(
-                "a hash key is in use that the keyring lacks: every answer is no until restarted with the new keyring",
+                "a hash key is in use that the keyring lacks: every answer is no until it has the new keyring",
                 extra={"tenant": self._tenant, "channel": self._view.channel, "key_id": newest},
             )
         return newest

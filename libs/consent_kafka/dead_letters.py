@@ -10,7 +10,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -136,7 +136,13 @@ class DeadLetterBuilder:
     """Makes dead letters of one service: topic, key, value and headers, ready to be produced."""
 
     def __init__(
-        self, *, codec: Codec, keyring: Keyring, topics: Topics, service: str, metrics: DeadLetterMetrics
+        self,
+        *,
+        codec: Codec,
+        keyring: Callable[[], Keyring],
+        topics: Topics,
+        service: str,
+        metrics: DeadLetterMetrics,
     ) -> None:
         self.topic = topics.dead_letters(service)
         self._codec = codec
@@ -162,7 +168,7 @@ class DeadLetterBuilder:
             "offset": record.offset,
             "reason": reason,
             "error": error,
-            "sealed_record": self._keyring.seal_record(msgspec.msgpack.encode(whole), key),
+            "sealed_record": self._keyring().seal_record(msgspec.msgpack.encode(whole), key),
             "failed_at": failed_at,
         }
         headers: Headers = cloudevents.headers(
@@ -206,7 +212,7 @@ class AsyncDeadLetterProducer:
         *,
         producer: AsyncProducer,
         codec: Codec,
-        keyring: Keyring,
+        keyring: Callable[[], Keyring],
         topics: Topics,
         service: str,
         metrics: DeadLetterMetrics,
@@ -233,7 +239,7 @@ class DeadLetterProducer:
         *,
         producer: Producer,
         codec: Codec,
-        keyring: Keyring,
+        keyring: Callable[[], Keyring],
         topics: Topics,
         service: str,
         metrics: DeadLetterMetrics,

@@ -5,7 +5,8 @@ KafkaLinkError
 ├── TopicMismatchError        topics are not as wanted: records could be lost or go to another partition
 ├── DeliveryFailedError       the broker did not take a record
 ├── DuplicateInstanceIdError  another process lives under our static instance id
-└── PartitionStuckError       a handler neither finished nor gave up: only the end of the process frees the partition
+├── PartitionStuckError       a handler neither finished nor gave up: only the end of the process frees the partition
+└── RestartRequestedError     the process is to end in order and start again: what it began with has changed
 
 A server that refuses us is a consent_service.errors.LinkRefusedError.
 """
@@ -45,3 +46,7 @@ class DuplicateInstanceIdError(KafkaLinkError):
 
 class PartitionStuckError(KafkaLinkError):
     """A handler neither finished nor gave up in time; only ending the process frees the partition."""
+
+
+class RestartRequestedError(KafkaLinkError):
+    """What the process began with has changed, and it can go on only from its start."""

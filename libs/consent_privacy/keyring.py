@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import re
 import tomllib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, AnyStr
@@ -104,6 +104,31 @@ class Keyring:
     @property
     def tenants(self) -> tuple[str, ...]:
         return tuple(self._live)
+
+    def require_successor(self, newer: "Keyring") -> None:
+        """Have a process that uses this keyring go on with ``newer``. Raises InvalidKeyringError where a tenant is
+        missing, or an id is another key's: what was hashed or sealed under it would not be found or opened again."""
+        if missing := sorted(self.hash_keys.keys() - newer.hash_keys.keys()):
+            raise InvalidKeyringError(
+                f"tenant {missing[0]} has no hash keys any more: put them back, or restart the process if that is meant"
+            )
+        theirs = dict(newer.named_keys())
+        for name, key in self.named_keys():
+            other = theirs.get(name, key)
+            if not hmac.compare_digest(other.secret, key.secret):
+                raise InvalidKeyringError(
+                    f"{name} has another secret than before: this is the keyring of another installation, or an id was"
+                    " used twice"
+                )
+
+    def named_keys(self) -> Iterator[tuple[str, Key]]:
+        """Each key, and what to call it in a message."""
+        for key in self.seal_keys:
+            yield f"seal key {key.id}", key
+        for kind, by_tenant in (("hash key", self.hash_keys), ("link key", self.link_keys)):
+            for tenant, keys in by_tenant.items():
+                for key in keys:
+                    yield f"{kind} {key.id} of tenant {tenant}", key
 
     def export(self, tenants: Collection[str], *, hash_only: bool) -> "Keyring":
         """What a process needs that serves these tenants, and computes address keys only (`hash_only`) or opens sealed

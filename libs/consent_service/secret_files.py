@@ -171,7 +171,6 @@ class SecretWatch:
         self._thread = threading.Thread(target=self._run, name="secret-files", daemon=True)
 
     def follow(self, *files: SecretFile[Any]) -> None:
-        """Before `start`."""
         for file in files:
             self._counted[file] = 0
             self._metrics.last_read.labels(file.name).set_function(partial(getattr, file, "read_at"))

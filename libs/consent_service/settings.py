@@ -5,10 +5,10 @@ import difflib
 import os
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
@@ -19,6 +19,10 @@ from consent_service.errors import InvalidSettingsError
 from consent_service.exits import exit_with_errors
 from consent_service.link_settings import LinkSettings
 
+if TYPE_CHECKING:
+    from consent_service.secret_files import SecretFile
+
+T = TypeVar("T")
 PREFIX = "CONSENT_RELAY_"
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
@@ -165,6 +169,28 @@ def _from_file(variable: str, environment: Mapping[str, str]) -> tuple[str | Non
         return Path(path).read_text(encoding="utf-8-sig").strip(), None
     except (OSError, UnicodeDecodeError):
         return None, f"{variable}_FILE: names a file that cannot be read as text. Correct the path or its mode."
+
+
+def secret_file(field: str, parse: Callable[[str], T]) -> "SecretFile[T] | None":
+    """The secret in the file that `CONSENT_RELAY_<FIELD>_FILE` names, as `parse` reads it (ValueError: it cannot be
+    used); read again when the file changes. None where the variable itself holds the secret."""
+    from consent_service.secret_files import SecretFile
+
+    variable = _variable(field)
+    path = os.environ.get(f"{variable}_FILE")
+    if not path:
+        return None
+
+    def read() -> T:
+        text, problem = _from_file(variable, os.environ)
+        if problem is not None:
+            raise InvalidSettingsError([problem])
+        try:
+            return parse(text or "")
+        except ValueError as error:
+            raise InvalidSettingsError([f"{variable}_FILE: {error}"]) from None
+
+    return SecretFile(field.replace("_", "-"), [Path(path)], read, errors=(InvalidSettingsError,))
 
 
 def _is_service_link(name: str, value: object) -> bool:

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 from consent_service.exits import exit_with_errors
 
 if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any
+
+    from prometheus_client import CollectorRegistry
+
     from consent_privacy.keyring import Keyring
+    from consent_service.health import Health
+    from consent_service.secret_files import SecretFile, SecretWatch
     from consent_service.settings import KeyringSettings, ProcessSettings
 
 
@@ -35,32 +42,60 @@ def begin_logs(settings: ProcessSettings) -> None:
 
 
 def keyring(settings: KeyringSettings) -> Keyring:
-    """The keyring of this installation, for a process that seals or opens."""
-    found = _keyring(settings)
-    if not found.seal_keys:
-        exit_with_errors(
-            [f"CONSENT_RELAY_KEYRING_FILE: {settings.keyring_file} has hash keys only: this process needs seal keys"]
-        )
-    return found
+    """The keyring of this installation, for a command that seals or opens."""
+    return keyring_file(settings).value
 
 
-def hash_keys(settings: KeyringSettings) -> Keyring:
-    """The keyring of a process that only hashes: without seal keys, whatever the file holds."""
-    found = _keyring(settings)
+def keyring_file(settings: KeyringSettings, *, hash_only: bool = False) -> SecretFile[Keyring]:
+    """The keyring of a process, read again when it changes.
+
+    With `hash_only`, for one that only hashes: without seal keys, whatever the file holds. Else it has to have them.
+    """
+    from consent_privacy.errors import InvalidKeyringError
+    from consent_privacy.keyring import Keyring
+    from consent_service.secret_files import SecretFile
+
+    path = settings.keyring_file
+    before: Keyring | None = None
+
+    def read() -> Keyring:
+        nonlocal before
+        found = Keyring.load(path)
+        if hash_only:
+            _warn_of_seal_keys(found, path)
+            found = found.export(found.tenants, hash_only=True)
+        elif not found.seal_keys:
+            raise InvalidKeyringError(f"{path} has hash keys only: this process needs seal keys")
+        if before is not None:
+            before.require_successor(found)
+        before = found
+        return found
+
+    try:
+        return SecretFile("keyring", [path], read, errors=(InvalidKeyringError,))
+    except InvalidKeyringError as error:
+        exit_with_errors([f"CONSENT_RELAY_KEYRING_FILE: {error}"])
+
+
+def _warn_of_seal_keys(found: Keyring, path: Path) -> None:
     if found.seal_keys:
         log.warning(
             "the keyring holds seal keys, which this process does not need: give it what"
             " `consent-relay keyring export --hash-only` writes",
-            extra={"keyring": str(settings.keyring_file)},
+            extra={"keyring": str(path)},
         )
-    return found.export(found.tenants, hash_only=True)
 
 
-def _keyring(settings: KeyringSettings) -> Keyring:
-    from consent_privacy.errors import InvalidKeyringError
-    from consent_privacy.keyring import Keyring
+def watch_secrets(
+    settings: ProcessSettings, registry: CollectorRegistry, health: Health, *files: SecretFile[Any]
+) -> SecretWatch:
+    """Read these again when they change, and report on them and on the certificates of the connections, until the watch
+    is closed."""
+    from consent_service.secret_files import SecretWatch
 
-    try:
-        return Keyring.load(settings.keyring_file)
-    except InvalidKeyringError as error:
-        exit_with_errors([f"CONSENT_RELAY_KEYRING_FILE: {error}"])
+    watch = SecretWatch(registry, health)
+    watch.follow(*files)
+    watch.certificate("kafka-certificate", settings.kafka_ssl_certificate_file)
+    watch.certificate("registry-certificate", settings.registry_ssl_certificate_file)
+    watch.start()
+    return watch

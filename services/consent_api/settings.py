@@ -21,10 +21,11 @@ from consent_api.tenant_purposes import declared, read_tenant_purposes
 from consent_http.rates import Rates
 from consent_http.token_settings import AccessTokenSettings
 from consent_http.webhook_signature import parse_secret
-from consent_service.settings import CommaSeparated, KeyringSettings, ProcessSettings
+from consent_service.settings import CommaSeparated, KeyringSettings, ProcessSettings, secret_file
 
 if TYPE_CHECKING:
     from consent_api.links.code_webhook import CodeWebhook
+    from consent_service.secret_files import SecretWatch
 
 LIVE, LIVE_BATCHES, BULK, READ = "live", "live_batches", "bulk", "read"
 """Budgets of the API: requests with one decision or links; decisions in batches; questions."""
@@ -233,8 +234,9 @@ class ApiSettings(SubmissionSettings, PublicLinkSettings, AccessTokenSettings):
             parse_secret(secret.get_secret_value())
         return secret
 
-    def code_webhook(self) -> CodeWebhook | None:
-        """What sends codes. MisconfiguredError with what is wrong with its settings."""
+    def code_webhook(self, watch: SecretWatch) -> CodeWebhook | None:
+        """What sends codes; its secret, where it is in a file, is followed by ``watch``. MisconfiguredError with what
+        is wrong with its settings."""
         url, secret = self.code_webhook_url, self.code_webhook_secret
         if url is None:
             return None
@@ -246,8 +248,14 @@ class ApiSettings(SubmissionSettings, PublicLinkSettings, AccessTokenSettings):
             raise MisconfiguredError(f"CONSENT_RELAY_CODE_WEBHOOK_URL: {fault}.")
         if secret is None:
             raise MisconfiguredError("CONSENT_RELAY_CODE_WEBHOOK_SECRET: set it: messages to the webhook are signed.")
+        file = secret_file("code_webhook_secret", parse_secret)
+        if file is not None:
+            watch.follow(file)
+        fixed = parse_secret(secret.get_secret_value())
         return CodeWebhook(
-            url, secret=parse_secret(secret.get_secret_value()), allow_private=self.code_webhook_allow_private
+            url,
+            secret=lambda: fixed if file is None else file.value,
+            allow_private=self.code_webhook_allow_private,
         )
 
     def inbound_sources(self, tenants: Collection[str], rules: ValidationRules) -> dict[str, Source]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -18,9 +20,13 @@ from consent_kafka.registry import connect_codec
 from consent_kafka.resolved import StalenessLimits
 from consent_kafka.transport import ChunkApp, StreamSpec, TransportMetrics, build, run
 from consent_privacy.keyring import Keyring
+from consent_service import startup
 from consent_service.health import Health, serve_metrics
+from consent_service.secret_files import WATCH_SECONDS, SecretFile
 from consent_state import Compactor, StateStore, table_consumer
-from propagator.config.model import Destination
+from propagator.config.model import Destination, live_keys
+from propagator.connectors.base import ConnectionSettings, Connector
+from propagator.connectors.rotating import RotatingConnector, followed_connection
 from propagator.metrics import Metrics
 from propagator.sending.destination_worker import DestinationWorker
 from propagator.sending.loop_share import LoopShare
@@ -41,6 +47,8 @@ from propagator.state.session import SenderSession
 from propagator.state.tables import PartitionTables, TableTopics
 from propagator.timing import TERM_END_SECONDS
 
+log = logging.getLogger(__name__)
+
 MIB = 1024 * 1024
 SWITCH_SECONDS = 0.0005
 COLLECT_AFTER = 10_000
@@ -52,13 +60,24 @@ QUEUED_KIB = 8 * 1024
 """Records that are fetched and not in the tables yet. With librdkafka's own 64 MiB a restore takes twice the memory."""
 
 
-def run_propagator(settings: PropagatorSettings, destinations: Sequence[Destination], keyring: Keyring) -> int:
-    """Keep the tables, and send while this process is the active one, until a signal (0) or a failure (not 0)."""
+def run_propagator(
+    settings: PropagatorSettings, destinations: Sequence[Destination], keyring: SecretFile[Keyring]
+) -> int:
+    """Keep the tables, and send while this process is the active one, until a signal (0), a failure (not 0), or a
+    change of the hash keys (EXIT_RESTART)."""
     # The thread of the tables and the event loop share one interpreter. A call takes a dozen turns of the loop, and
     # with the default of 5 ms each waits that long for a thread that plans the entries of an import.
     sys.setswitchinterval(SWITCH_SECONDS)
     registry, health = CollectorRegistry(), Health()
-    propagator = Propagator(settings, destinations, keyring, registry=registry, health=health)
+    connections = {
+        each.name: followed_connection(each.connector_type, each.connection)
+        for each in destinations
+        if each.connection.credential_files
+    }
+    propagator = Propagator(
+        settings, destinations, lambda: keyring.value, registry=registry, health=health, connections=connections
+    )
+    watch = startup.watch_secrets(settings, registry, health, keyring, *connections.values())
     server = serve_metrics(registry, health, settings.metrics_host, settings.metrics_port)
     gc.freeze()  # What was imported and built until now stays: it is not searched.
     gc.set_threshold(COLLECT_AFTER)
@@ -69,6 +88,7 @@ def run_propagator(settings: PropagatorSettings, destinations: Sequence[Destinat
     finally:
         propagator.reader.stop()
         propagator.compactor.close()
+        watch.close()
         server.close()
 
 
@@ -79,13 +99,15 @@ class Propagator:
         self,
         settings: PropagatorSettings,
         destinations: Sequence[Destination],
-        keyring: Keyring,
+        keyring: Callable[[], Keyring],
         *,
         registry: CollectorRegistry,
         health: Health,
         make_worker: Callable[[str], Worker] | None = None,
+        connections: Mapping[str, SecretFile[ConnectionSettings]] | None = None,
     ) -> None:
-        """`make_worker` opens what sends to a destination, by its name; by default the real one."""
+        """`keyring`: that of the moment. `make_worker` opens what sends to a destination, by its name; by default the
+        real one. `connections`: by destination, where its credentials may change."""
         self._settings = settings
         self._destinations = {each.name: each for each in destinations}
         self._keyring = keyring
@@ -100,7 +122,8 @@ class Propagator:
         self._stopping = threading.Event()
         self._session = SenderSession()
         self._codec: Codec = connect_codec(settings)
-        self._planned = [_planned(each, keyring) for each in destinations]
+        self._connections = connections or {}
+        self._planned = [_planned(each, keyring()) for each in destinations]
         self._decoder = RecordDecoder(
             self._codec,
             list_topics={each.channel: self._topics.suppression(each.channel) for each in destinations},
@@ -160,14 +183,41 @@ class Propagator:
         async def watch_tables() -> None:
             app.fail(await self.reader.failure())
 
+        async def watch_hash_keys() -> None:
+            while True:
+                await asyncio.sleep(WATCH_SECONDS)
+                if self.outdated():
+                    log.warning("the hash keys have changed: the process starts again, to plan every address by them")
+                    app.start_again()
+                    return
+
         app.task(watch_tables)
+        app.task(watch_hash_keys)
         return app
+
+    def outdated(self) -> bool:
+        """Whether what is planned was planned by hash keys other than those of the keyring now. A keyring by which
+        nothing could be planned does not count."""
+        keyring = self._keyring()
+        unusable = sorted({each.tenant for each in self._destinations.values() if not live_keys(keyring, each.tenant)})
+        self._health.note(
+            "keyring",
+            f"does not begin with the oldest hash key of {', '.join(unusable)}: not in use" if unusable else "",
+        )
+        changed = (each.rules != self._destinations[each.rules.destination].rules(keyring) for each in self._planned)
+        return not unusable and any(changed)
+
+    def _connector(self, destination: Destination) -> Connector:
+        connection = self._connections.get(destination.name)
+        if connection is None:
+            return destination.connector_type.build(destination.connection)
+        return RotatingConnector(destination.connector_type, connection)
 
     def _worker(self, name: str) -> DestinationWorker:
         destination = self._destinations[name]
         return DestinationWorker(
             destination,
-            destination.connector_type.build(destination.connection),
+            self._connector(destination),
             self.states[name],
             self._keyring,
             self._metrics,

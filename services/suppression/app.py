@@ -21,10 +21,11 @@ from suppression.settings import SuppressionSettings
 def run_suppression(settings: SuppressionSettings) -> int:
     """Run the merge stage until a signal (0) or a failure (not 0)."""
     topics = settings.topics
-    keyring = startup.keyring(settings)
+    keyring = startup.keyring_file(settings)
     registry = CollectorRegistry()
     health = Health(expected=[GROUP])
     server = serve_metrics(registry, health, settings.metrics_host, settings.metrics_port)
+    watch = startup.watch_secrets(settings, registry, health, keyring)
     try:
         codec = connect_codec(settings)
         read = [topics.changes, topics.changes_bulk, *map(topics.suppression, settings.channels)]
@@ -34,7 +35,7 @@ def run_suppression(settings: SuppressionSettings) -> int:
             return AsyncDeadLetterProducer(
                 producer=clients.AsyncProducer(settings.kafka, settings.kafka_client),
                 codec=codec,
-                keyring=keyring,
+                keyring=lambda: keyring.value,
                 topics=topics,
                 service=settings.service,
                 metrics=dead_letter_metrics,
@@ -58,7 +59,7 @@ def run_suppression(settings: SuppressionSettings) -> int:
             bootstrap=settings.kafka,
             client_config=settings.kafka_client,
             clock_check=clock_check,
-            seal_rank=seal_rank(keyring),
+            seal_rank=seal_rank(lambda: keyring.value),
             compactor=compactor,
         )
         app = build(
@@ -78,4 +79,5 @@ def run_suppression(settings: SuppressionSettings) -> int:
             stage.close()
             compactor.close()
     finally:
+        watch.close()
         server.close()

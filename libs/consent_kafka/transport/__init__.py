@@ -9,9 +9,10 @@ from consent_kafka.transport.api import Chunk, Ownership, PartitionHandler, Reco
 from consent_kafka.transport.app import build
 from consent_kafka.transport.chunk_app import ChunkApp
 from consent_kafka.transport.metrics import TransportMetrics
-from consent_kafka.transport.worker import run
+from consent_kafka.transport.worker import EXIT_RESTART, run
 
 __all__ = [
+    "EXIT_RESTART",
     "Chunk",
     "ChunkApp",
     "Ownership",

@@ -10,6 +10,7 @@ from faust.app.base import BootStrategy
 from faust.tables.manager import TableManager
 from faust.types import TP
 
+from consent_kafka.errors import RestartRequestedError
 from consent_kafka.transport.api import StreamSpec
 from consent_kafka.transport.membership import Membership
 from consent_kafka.transport.metrics import TransportMetrics
@@ -62,6 +63,10 @@ class ChunkApp(faust.App):
         """End the whole process, loudly, after what is acknowledged is committed. From the loop's thread."""
         log.critical("a stream has failed", extra={"stream": self.stream_spec.name}, exc_info=failure)
         self.end_process(failure)
+
+    def start_again(self) -> None:
+        """End the process in order, and have `run` answer EXIT_RESTART. From the loop's thread."""
+        self.end_process(RestartRequestedError())
 
     def wake(self) -> None:
         if self._consumer is not None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import threading
 from collections.abc import Sequence
 
 from mode import Worker
 from mode.utils.futures import maybe_cancel
 
-from consent_kafka.errors import PartitionStuckError
+from consent_kafka.errors import PartitionStuckError, RestartRequestedError
 from consent_kafka.transport.chunk_app import ChunkApp
 from consent_kafka.transport.timing import STOP_SECONDS
 from consent_service.errors import LinkRefusedError
@@ -21,12 +22,15 @@ log = logging.getLogger(__name__)
 
 EXIT_FAILED = 1
 EXIT_STUCK = 70
+EXIT_RESTART = 75
+"""The process is to be started again. BSD's EX_TEMPFAIL, should a caller end with it."""
 
 
 class StreamsWorker(Worker):
     """mode's worker (signals, crashes), that leaves logging to us and never hangs at the end."""
 
     failure: BaseException | None = None
+    signalled = False
 
     def __init__(self, *apps: ChunkApp, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(*apps, override_logging=False, redirect_stdouts=False, quiet=True, loop=loop)
@@ -49,6 +53,10 @@ class StreamsWorker(Worker):
         if self._signal_stop_time is None:
             self._signal_stop_time = self.loop.time()
             self._signal_stop_future = asyncio.ensure_future(self._stop_after_failure(), loop=self.loop)
+
+    def _schedule_shutdown(self, signal: signal.Signals) -> None:
+        self.signalled = True
+        super()._schedule_shutdown(signal)
 
     async def _stop_after_failure(self) -> None:
         await self.stop()
@@ -73,8 +81,8 @@ class StreamsWorker(Worker):
 
 
 def run(apps: Sequence[ChunkApp]) -> int:
-    """Run the apps until SIGTERM or SIGINT (drain, then 0) or until one of them fails (1, and the reason is logged; 2
-    when a server refuses this process).
+    """Run the apps until SIGTERM or SIGINT (drain, then 0), until one of them fails (1, and the reason is logged; 2
+    when a server refuses this process) or has the process started again (EXIT_RESTART, unless a signal has come).
 
     A process that does not come to its end within 30 s is ended with 70: what is unacknowledged is done again.
     """
@@ -92,6 +100,8 @@ def run(apps: Sequence[ChunkApp]) -> int:
         worker.ended()
         asyncio.set_event_loop(None)
     reason = worker.failure or worker.crash_reason
+    if isinstance(reason, RestartRequestedError):
+        return 0 if worker.signalled else EXIT_RESTART
     if isinstance(reason, LinkRefusedError):
         exit_with_errors([str(reason)])
     if reason is not None:

@@ -19,14 +19,18 @@ def keyring() -> None:
     """Create and rotate the keys that hide addresses.
 
     \b
-    To rotate a tenant's hash key, export FILE again and restart the services after each step that changes it, always
-    in this order: what reads the list (gates, every process that embeds consent_client, propagators), then the merge,
-    the relay and ingest, the API last. So a reader has a new key before an entry exists under it (without it, it
-    denies), and needs a retired one no longer when decisions cease to be published under it.
+    To rotate a tenant's hash key, bring FILE, and new exports where there are any, to the services after each step that
+    changes it. They read it within a second; a process that embeds consent_client is restarted. Where services
+    have files of their own, always in this order: what reads the list (gates, tools, propagators), then the merge, the
+    relay and ingest, the API last. So a reader has a new key before an entry exists under it (without it, it denies),
+    and needs a retired one no longer when decisions cease to be published under it.
       1. consent-relay keyring rotate FILE --tenant acme   (a second live key: from now on both are published)
-      2. consent-relay republish --tenant acme             (after the restart: all earlier decisions under the new key)
+      2. consent-relay republish --tenant acme             (once every service has read FILE: all earlier decisions)
       3. consent-relay keyring promote FILE acme h2        (new key first; the old one is still found)
       4. consent-relay keyring retire FILE acme h1         (when nothing uses the old key any more)
+
+    Every service has read FILE when consent_relay_secret_file_last_read_timestamp_seconds{secret="keyring"} of each is
+    later than the change.
 
     Between steps 1 and 2 a gate may deny a permission that a service with the old FILE has recorded.
 
@@ -60,7 +64,7 @@ def generate(file: Path, tenants: tuple[str, ...]) -> None:
 @_FILE
 @click.argument("tenant")
 def add_tenant(file: Path, tenant: str) -> None:
-    """Add TENANT to FILE with a first hash key. Restart the services, or those that serve this tenant."""
+    """Add TENANT to FILE with a first hash key. Restart the services that are to serve it."""
     from consent_privacy import keyring_file
     from consent_privacy.errors import InvalidKeyringError
 
@@ -110,8 +114,8 @@ def export(file: Path, target: Path | None, tenants: tuple[str, ...], hash_only:
 def rotate(file: Path, tenant: str | None, links: bool) -> None:
     """Add a newer key to FILE; the older ones stay live.
 
-    A second link key opens links once the API is restarted; promote it then, and new links are made with it. Retire the
-    old one when no message with its links is read any more, after years: they cease to work.
+    A second link key opens links once every API has read FILE; promote it then, and new links are made with it. Retire
+    the old one when no message with its links is read any more, after years: they cease to work.
     """
     from consent_privacy import keyring_file
     from consent_privacy.errors import InvalidKeyringError
@@ -234,8 +238,8 @@ def _require_complete(current: Keyring, tenant: str, key_ids: Collection[str], *
         )
     if missing:
         raise click.ClickException(
-            f"{', '.join(missing)} of tenant {tenant} does not hold every decision yet, nothing was changed. Restart"
-            f" every service with this keyring, run consent-relay republish --tenant {tenant} to its end, then repeat"
+            f"{', '.join(missing)} of tenant {tenant} does not hold every decision yet, nothing was changed. Bring"
+            f" this keyring to every service, run consent-relay republish --tenant {tenant} to its end, then repeat"
             " this command."
         )
     _require_merged(settings, completed)

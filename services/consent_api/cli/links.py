@@ -49,7 +49,7 @@ def links(
     if target.exists() and not replace:
         raise click.ClickException(f"{target} exists: name another file, or --replace")
     rules = ValidationRules(channels=settings.channels, default_region=settings.default_region)
-    maker = LinkMaker(Links(keyring), settings.themes(keyring.tenants), rules, public_url=settings.public_url)
+    maker = LinkMaker(Links(lambda: keyring), settings.themes(keyring.tenants), rules, public_url=settings.public_url)
     try:
         counts = write_links(maker, tenant, source, target, channel=channel, purpose=purpose, report=_report)
     except AddressFileError as error:

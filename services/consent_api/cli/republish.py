@@ -46,7 +46,7 @@ def republish(
     minute, or the suppression stage has not read what was published a minute ago. Interrupted, it goes on where it
     stopped.
 
-    After a hash key was added, and every service restarted with it, run it for the tenant, whole or with --key-id:
+    After a hash key was added, and every service has read it, run it for the tenant, whole or with --key-id:
     consent-relay keyring promote and retire refuse until such a run has ended (--channel and --since do not count).
 
     After topics were wiped the list knows nothing until this has ended: stop every service, run consent-relay topics

@@ -39,6 +39,7 @@ from consent_api.http.metrics import ApiMetrics, LaneMetrics
 from consent_api.http.metrics_middleware import RequestMetricsMiddleware
 from consent_api.inbound.metrics import InboundMetrics
 from consent_api.inbound.receiver import Inbound, Receiver
+from consent_api.inbound.sources import followed_secrets
 from consent_api.ledger import database
 from consent_api.ledger.ids import DecisionIds
 from consent_api.ledger.key_store import ApiKeyStore
@@ -73,9 +74,10 @@ from consent_http.access_tokens import AccessTokens
 from consent_http.errors import InvalidJwksError
 from consent_http.rate_limits import RateLimits
 from consent_kafka.registry import connect_codec
+from consent_privacy.keyring import Keyring
 from consent_service import startup
 from consent_service.health import Health, serve_metrics
-from consent_service.secret_files import SecretWatch
+from consent_service.secret_files import SecretFile
 from consent_service.stopping import join_all
 
 log = logging.getLogger(__name__)
@@ -150,7 +152,7 @@ def create_app(
     app.include_router(events.routes(ledger, rules, dependencies))
     app.include_router(explain.routes(ledger, rules, dependencies))
     app.include_router(allow_once.routes(ledger, rules, dependencies))
-    sealer, themes = Links(ledger.context.keyring), themes or {}
+    sealer, themes = Links(lambda: ledger.context.keyring), themes or {}
     maker = LinkMaker(sealer, themes, rules, public_url=public_url) if public_url is not None else None
     link_pages = LinkPages(sealer, themes, metrics, public_url=public_url)
     choices = Choices(rules, metrics, commits)
@@ -198,22 +200,24 @@ def create_app(
     return app
 
 
-def connect_ledger(settings: ApiSettings) -> Ledger:
-    """The ledger of this installation. Waits for the registry; the database may not be up yet."""
-    keyring = startup.keyring(settings)
+def connect_ledger(settings: ApiSettings, keyring: SecretFile[Keyring] | None = None) -> Ledger:
+    """The ledger of this installation. Waits for the registry; the database may not be up yet. Without ``keyring``,
+    that of the settings as it is now."""
+    keyring = keyring or startup.keyring_file(settings)
     codec = connect_codec(settings)
     engine = database.connect(settings.database, pool_size=settings.api_database_pool, application="consent-relay-api")
     database.refuse_denied(engine)
     return Ledger(
         engine=engine,
         context=LedgerContext(
-            keyring=keyring,
+            keyring=keyring.value,
             outbox=ChangeMessages(codec=codec, topics=settings.topics, partitions=settings.partitions),
             ids=DecisionIds(),
             most_addresses=settings.subject_addresses,
             purposes=PurposeLimit(most=settings.max_purposes),
             notices=settings.notices,
         ),
+        keyring=lambda: keyring.value,
     )
 
 
@@ -222,18 +226,21 @@ def serve(settings: ApiSettings) -> int:
     from consent_http import http_server
 
     startup.begin_logs(settings)
-    ledger = connect_ledger(settings)
+    keyring = startup.keyring_file(settings)
+    ledger = connect_ledger(settings, keyring)
     rules = settings.rules(ledger.context.keyring.tenants)
     themes = settings.themes(ledger.context.keyring.tenants)
     require_declared(themes, rules)
-    code_webhook = settings.code_webhook()
     sources = settings.inbound_sources(ledger.context.keyring.tenants, rules)
     PageNotices(ledger).register_all(themes)
     registry = CollectorRegistry()
     health = Health(expected=(_LOOP, "database"))
     pages = serve_metrics(registry, health, settings.metrics_host, settings.metrics_port)
     stop = threading.Event()
-    watch = SecretWatch(registry, health)
+    watch = startup.watch_secrets(settings, registry, health, keyring)
+    code_webhook = settings.code_webhook(watch)
+    secrets = followed_secrets(settings.inbound_file, sources)
+    watch.follow(*secrets.values())
     try:
         access_tokens = settings.access_tokens(registry, watch, tenants=lambda: ledger.context.keyring.tenants)
     except InvalidJwksError as error:
@@ -258,7 +265,6 @@ def serve(settings: ApiSettings) -> int:
     ]
     for thread in monitoring:
         thread.start()
-    watch.start()
     app = create_app(
         ledger=ledger,
         key_store=ApiKeyStore(ledger.engine),
@@ -272,7 +278,11 @@ def serve(settings: ApiSettings) -> int:
         public_url=settings.public_url,
         docs=settings.api_docs,
         code_webhook=code_webhook,
-        inbound=Inbound(sources=sources, metrics=InboundMetrics.on(registry, sources=sources)),
+        inbound=Inbound(
+            sources=sources,
+            metrics=InboundMetrics.on(registry, sources=sources),
+            secrets=lambda source: secrets[source.id].value,
+        ),
         notify_seconds=settings.erasure_wait,
         access_tokens=access_tokens,
     )

@@ -62,6 +62,8 @@ class Inbound:
 
     sources: Mapping[str, Source]
     metrics: InboundMetrics
+    secrets: Callable[[Source], Sequence[str]] = field(default=lambda source: source.keys)
+    """Of a source, as of now."""
     fetch: Callable[[str], bytes] = field(default=fetch)
     clock: Callable[[], int] = field(default=now_micros)
 
@@ -77,11 +79,12 @@ class Receiver:
         self._metrics = inbound.metrics
         self._clock = inbound.clock
         self._fetch = inbound.fetch
-        links = Links(ledger.context.keyring)
+        self._secrets = inbound.secrets
+        links = Links(lambda: ledger.context.keyring)
         certificates = Certificates(inbound.fetch)
         self._accounts = {
             source.id: Account(
-                secrets=source.keys,
+                secrets=(),
                 url=source.url,
                 topics=frozenset(source.topics),
                 fetch=certificates,
@@ -148,7 +151,8 @@ class Receiver:
         self._count(source, ACCEPTED)
 
     async def _read(self, source: Source, webhook: Webhook) -> Payload:
-        account, now = self._accounts[source.id], self._clock() // 1_000_000
+        now = self._clock() // 1_000_000
+        account = replace(self._accounts[source.id], secrets=self._secrets(source))
         if source.called.in_thread:
             return await anyio.to_thread.run_sync(source.called.read, webhook, account, now, limiter=self._fetches)
         return source.called.read(webhook, account, now)

@@ -1,4 +1,5 @@
-"""The inbound sources file: which tool may report what people say to it, and what that withdraws. Read once, at start.
+"""The inbound sources file: which tool may report what people say to it, and what that withdraws. Read once, at start;
+the files that it names for secrets, again when they change.
 
     sources:
       - id: twilio-fr                      # the end of the URL: /v1/inbound/twilio-fr. Never reuse it
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -30,6 +32,7 @@ from consent_api.inbound.providers.base import Provider
 from consent_api.yaml_file import read_yaml
 from consent_contracts.decisions import EVERY_PURPOSE
 from consent_contracts.records import PURPOSE
+from consent_service.secret_files import SecretFile
 
 SETTING = "CONSENT_RELAY_INBOUND_FILE"
 _SLUG = r"^[a-z][a-z0-9-]{0,39}$"
@@ -136,11 +139,37 @@ def read_sources(
         for name in sorted(source.called.requires):
             if not getattr(source, name):
                 raise _wrong(f"{at}.{name}", f"{source.provider} requires it")
-        keys = tuple(_secret(each, f"{at}.secrets.{n}", path.parent, environ) for n, each in enumerate(source.secrets))
-        for number, key in enumerate(keys):
-            _check(source.provider, key, f"{at}.secrets.{number}")
+        keys = _keys(source, path.parent, environ)
         found[source.id] = source.model_copy(update={"tenant": tenant, "keys": keys})
     return found
+
+
+def followed_secrets(
+    path: Path | None, sources: Mapping[str, Source], environ: Mapping[str, str] = os.environ
+) -> dict[str, SecretFile[tuple[str, ...]]]:
+    """The secrets of each source of the file ``path``, read again when their files change. One that has turned bad
+    concerns its source alone."""
+    if path is None:
+        return {}
+    folder = path.parent
+    return {
+        source.id: SecretFile(
+            f"inbound-{source.id}",
+            [folder / each.file for each in source.secrets if each.file is not None],
+            partial(_keys, source, folder, environ),
+            errors=(MisconfiguredError,),
+        )
+        for source in sources.values()
+    }
+
+
+def _keys(source: Source, folder: Path, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """The secrets as they are used. MisconfiguredError."""
+    at = f"sources.{source.id}.secrets"
+    keys = tuple(_secret(each, f"{at}.{number}", folder, environ) for number, each in enumerate(source.secrets))
+    for number, key in enumerate(keys):
+        _check(source.provider, key, f"{at}.{number}")
+    return keys
 
 
 def _secret(given: _Secret, at: str, folder: Path, environ: Mapping[str, str]) -> str:

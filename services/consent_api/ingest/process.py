@@ -79,7 +79,8 @@ def run(settings: IngestSettings) -> int:
 @contextmanager
 def composed(settings: IngestSettings, *, registry: CollectorRegistry, health: Health) -> Iterator[dict[str, Loop]]:
     """The loops, ready to run. Waits for the registry once: the schema ids are kept."""
-    keyring = startup.keyring(settings)
+    file = startup.keyring_file(settings)
+    keyring = file.value
     bound = {
         Lane.LIVE: _bound(settings.ingest_live_tenants, "CONSENT_RELAY_INGEST_LIVE_TENANTS", keyring),
         Lane.BULK: _bound(settings.ingest_bulk_tenants, "CONSENT_RELAY_INGEST_BULK_TENANTS", keyring),
@@ -102,10 +103,11 @@ def composed(settings: IngestSettings, *, registry: CollectorRegistry, health: H
             purposes=PurposeLimit(most=settings.max_purposes),
             notices=settings.notices,
         ),
+        keyring=lambda: file.value,
     )
     letters = DeadLetterBuilder(
         codec=codec,
-        keyring=keyring,
+        keyring=lambda: file.value,
         topics=settings.topics,
         service=SERVICE,
         metrics=DeadLetterMetrics.on(registry, service=SERVICE, topics=read, reasons=(WITHOUT_EFFECT, NOT_STORABLE)),
@@ -204,6 +206,7 @@ def composed(settings: IngestSettings, *, registry: CollectorRegistry, health: H
         partitions=settings.partitions,
         health=health,
     )
+    watch = startup.watch_secrets(settings, registry, health, file)
     try:
         yield {
             "inbound": loop("inbound", topics.inbound, handle_live, positions=positions),
@@ -226,6 +229,7 @@ def composed(settings: IngestSettings, *, registry: CollectorRegistry, health: H
             CLOCK: ClockMonitor(engine=engine, offset=metrics.clock_offset, health=health).run,
         }
     finally:
+        watch.close()
         engine.dispose()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -16,6 +16,7 @@ from consent_api.ledger import database, lanes
 from consent_api.ledger.database import transact
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.recording import LedgerContext, Outcome, record
+from consent_privacy.keyring import Keyring
 from consent_service.clock import now_micros
 
 T = TypeVar("T")
@@ -45,16 +46,34 @@ def patiently(attempt: Callable[[], T]) -> T:
                 raise
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Ledger:
     """Thread-safe. Everything here raises LedgerUnavailableError when the database does not answer.
 
     ``clock`` is this host's, which the monitors compare with the database's; no recorded time comes from it.
+    ``keyring``: that of the moment, where it may change; else the context's.
     """
 
-    engine: Engine
-    context: LedgerContext
-    clock: Callable[[], int] = now_micros
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        context: LedgerContext,
+        clock: Callable[[], int] = now_micros,
+        keyring: Callable[[], Keyring] | None = None,
+    ) -> None:
+        self.engine = engine
+        self.clock = clock
+        self._context = context
+        self._keyring = keyring or (lambda: context.keyring)
+
+    @property
+    def context(self) -> LedgerContext:
+        """With the keyring of this moment. A transaction takes it once: under two it could look an address up by keys
+        other than those that it writes."""
+        context, keyring = self._context, self._keyring()
+        if context.keyring is not keyring:
+            self._context = context = replace(context, keyring=keyring)
+        return context
 
     def transact(self, work: Callable[[Connection], T], *, limit_seconds: float = math.inf) -> T:
         """``work`` in one transaction, run again when contended, committed when this returns.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import uuid4
 
@@ -60,7 +61,9 @@ class CodeMessage:
 class CodeWebhook:
     """Belongs to one event loop. ``secret``: of the signature. ``allow_private``: for a receiver on this machine."""
 
-    def __init__(self, url: str, *, secret: bytes, allow_private: bool, backoff: Backoff = BACKOFF) -> None:
+    def __init__(
+        self, url: str, *, secret: Callable[[], bytes], allow_private: bool, backoff: Backoff = BACKOFF
+    ) -> None:
         self._url = URL(url, encoded=True)
         self._secret = secret
         self._resolver = None if allow_private else PublicOnlyResolver()
@@ -111,7 +114,7 @@ class CodeWebhook:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"User-Agent": "consent-relay", "Content-Type": "application/json"},
             )
-        signed = signed_headers([self._secret], message_id=message_id, timestamp=int(time.time()), body=body)
+        signed = signed_headers([self._secret()], message_id=message_id, timestamp=int(time.time()), body=body)
         try:
             # Not followed: a redirect would carry the address and the code to another party.
             async with self._session.post(self._url, data=body, headers=signed, allow_redirects=False) as response:

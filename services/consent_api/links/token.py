@@ -11,7 +11,7 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -70,31 +70,46 @@ class _Sealer:
     cipher: AESSIV
 
 
-class Links:
-    """Makes links and opens them, with the link keys of a keyring. Thread-safe."""
+class _Sealers:
+    """Those of one keyring. Immutable."""
 
     def __init__(self, keyring: Keyring) -> None:
-        self._primary: dict[str, _Sealer] = {}
-        self._by_mark: dict[bytes, _Sealer] = {}
+        self.keyring = keyring
+        self.primary: dict[str, _Sealer] = {}
+        self.by_mark: dict[bytes, _Sealer] = {}
         for tenant, keys in keyring.link_keys.items():
             self._add(tenant, keys)
-        self._stranger = _sealer("", Key(id="l0", secret=hashlib.sha256(b"no key of ours").digest()))
 
     def _add(self, tenant: str, keys: Sequence[Key]) -> None:
         for key in keys:
             sealer = _sealer(tenant, key)
-            self._by_mark[sealer.mark] = sealer
+            self.by_mark[sealer.mark] = sealer
             if key.primary:
-                self._primary[tenant] = sealer
+                self.primary[tenant] = sealer
+
+
+class Links:
+    """Makes links and opens them, with the link keys of the keyring of the moment. Thread-safe."""
+
+    def __init__(self, keyring: Callable[[], Keyring]) -> None:
+        self._keyring = keyring
+        self._made = _Sealers(keyring())
+        self._stranger = _sealer("", Key(id="l0", secret=hashlib.sha256(b"no key of ours").digest()))
+
+    def _sealers(self) -> _Sealers:
+        made, keyring = self._made, self._keyring()
+        if made.keyring is not keyring:
+            self._made = made = _Sealers(keyring)
+        return made
 
     @property
     def tenants(self) -> frozenset[str]:
         """Those that have link keys."""
-        return frozenset(self._primary)
+        return frozenset(self._sealers().primary)
 
     def token(self, link: Link) -> str:
         """The token of a link. NoLinkKeysError."""
-        sealer = self._primary.get(link.tenant)
+        sealer = self._sealers().primary.get(link.tenant)
         if sealer is None:
             raise NoLinkKeysError
         content = msgspec.msgpack.encode(
@@ -138,7 +153,7 @@ class Links:
 
     def seal(self, tenant: str, use: bytes, content: bytes, *bound: bytes) -> str:
         """What a page sends along and gets back, for one ``use`` and bound to what only it knows."""
-        sealer = self._primary[tenant]
+        sealer = self._sealers().primary[tenant]
         return _text(sealer.mark + sealer.cipher.encrypt(_padded(content), [use, *bound]))
 
     def open_sealed(self, tenant: str, use: bytes, sealed: str, *bound: bytes) -> bytes:
@@ -156,7 +171,7 @@ class Links:
         except (binascii.Error, ValueError):
             raw = bytes(_MARK_BYTES + _TAG_BYTES + _BLOCK)
         # An unknown mark is tried with a key of no tenant: it takes as long as a forgery under a known one.
-        sealer = self._by_mark.get(raw[:_MARK_BYTES], self._stranger)
+        sealer = self._sealers().by_mark.get(raw[:_MARK_BYTES], self._stranger)
         try:
             content = sealer.cipher.decrypt(raw[_MARK_BYTES:], list(bound))
         except (InvalidTag, ValueError):

@@ -53,6 +53,7 @@ from consent_api.runtime import Loop, run_until_signal, wait_for_topics
 from consent_api.settings import OutboxRelaySettings
 from consent_kafka import clients
 from consent_kafka.registry import lazy_codec
+from consent_privacy.keyring import Keyring
 from consent_service import startup
 from consent_service.health import Health, serve_metrics
 from consent_service.stall_timer import STALLED_SECONDS, StallTimer
@@ -111,7 +112,8 @@ class _Composition:
         self.relay_id = f"{settings.instance_id} {uuid4()}"
         self.metrics = RelayMetrics.on(registry, topics=[lane.changes(settings.topics) for lane in Lane])
         self.scrub_metrics = ScrubMetrics.on(registry)
-        self.keyring = startup.keyring(settings)
+        self.keyring_file = startup.keyring_file(settings)
+        self.stack.callback(startup.watch_secrets(settings, registry, health, self.keyring_file).close)
         # Ids are looked up by the loops that need them: rows are published while the registry does not answer.
         self.codec = lazy_codec(settings)
         self.admin = clients.admin(settings.kafka, {"log_level": 2, **settings.kafka_client})
@@ -266,7 +268,7 @@ class _Composition:
             reader=reader,
             table=RepairTable(engine, relay=self.relay_id),
             engine=engine,
-            keyring=self.keyring,
+            keyring=self._keyring,
             outbox=ChangeMessages(codec=self.codec, topics=topics, partitions=settings.partitions),
             codec=self.codec,
             publisher=self._publisher(),
@@ -282,13 +284,14 @@ class _Composition:
         settings = self.settings
         engine = self._connect("scrub", pool_size=2)
         outbox = ChangeMessages(codec=self.codec, topics=settings.topics, partitions=settings.partitions)
-        ledger = Ledger(engine=engine, context=LedgerContext(keyring=self.keyring, outbox=outbox, ids=DecisionIds()))
+        context = LedgerContext(keyring=self._keyring(), outbox=outbox, ids=DecisionIds())
+        ledger = Ledger(engine=engine, context=context, keyring=self._keyring)
         return ScrubLoop(
             table=ScrubTable(engine, relay=self.relay_id),
             opened=lambda pause, pace: opened(
                 settings,
                 engine=engine,
-                keyring=self.keyring,
+                keyring=self._keyring(),
                 codec=self.codec,
                 addresses_in_memory=scrub.ADDRESSES_IN_MEMORY,
                 page_size=scrub.STEP_ADDRESSES,
@@ -305,7 +308,7 @@ class _Composition:
     def _renewals(self) -> RenewalLoop:
         return RenewalLoop(
             engine=self._connect("renewals"),
-            keyring=self.keyring,
+            keyring=self._keyring,
             codec=self.codec,
             publisher=self._publisher(),
             topic=self.settings.topics.renewals,
@@ -314,6 +317,9 @@ class _Composition:
             metrics=self.metrics,
             health=self.health,
         )
+
+    def _keyring(self) -> Keyring:
+        return self.keyring_file.value
 
     def _report_loss(self, lane: Lane, partition: int) -> None:
         self.metrics.losses.labels(lane.value).inc()

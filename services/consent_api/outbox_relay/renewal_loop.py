@@ -42,7 +42,7 @@ class RenewalLoop:
         self,
         *,
         engine: Engine,
-        keyring: Keyring,
+        keyring: Callable[[], Keyring],
         codec: Codec,
         publisher: Publisher,
         topic: str,
@@ -89,7 +89,7 @@ class RenewalLoop:
 
     def _note(self, connection: Connection) -> int:
         now = database.clock(connection)
-        return renewals.note_ending(connection, self._keyring, days=self._days, now=now, most=_AT_ONCE)
+        return renewals.note_ending(connection, self._keyring(), days=self._days, now=now, most=_AT_ONCE)
 
     def _publish(self, connection: Connection) -> int:
         now = database.clock(connection)

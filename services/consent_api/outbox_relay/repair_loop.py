@@ -69,7 +69,7 @@ class RepairLoop:
         reader: Callable[[], HoleReader],
         table: RepairTable,
         engine: Engine,
-        keyring: Keyring,
+        keyring: Callable[[], Keyring],
         outbox: ChangeMessages,
         codec: Codec,
         publisher: Publisher,
@@ -205,7 +205,7 @@ class RepairLoop:
         def read(connection: Connection) -> Page | None:
             return pages.page(
                 connection,
-                self._keyring,
+                self._keyring(),
                 self._outbox,
                 Selection(),
                 place,

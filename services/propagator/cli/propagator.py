@@ -19,18 +19,23 @@ def propagator() -> None:
     take over within seconds. To share the work, run propagators of different names, each with a destinations file of
     its own (every name is listed in CONSENT_RELAY_PROPAGATORS; a destination is in one file only).
 
+    Secrets in files are read again when they change: credentials with the next call; after a change of the hash keys
+    the process starts itself again, as every address is planned by them.
+
     To send everything of a destination again, raise its `generation`; to stop it for a while, set `paused: true`.
     """
+    import os
     import sys
 
     from consent_kafka.provisioning import require_topics
+    from consent_kafka.transport import EXIT_RESTART
     from consent_service import settings, startup
     from propagator.cli.declared import read_destinations
     from propagator.settings import PropagatorSettings
 
     loaded = settings.load(PropagatorSettings)
-    keyring = startup.keyring(loaded)
-    declared = read_destinations(loaded.propagator_destinations, loaded.channels, keyring)
+    keyring = startup.keyring_file(loaded)
+    declared = read_destinations(loaded.propagator_destinations, loaded.channels, keyring.value)
     startup.begin_logs(loaded)
     topics = loaded.topics
     require_topics(
@@ -46,4 +51,8 @@ def propagator() -> None:
     )
     from propagator.app import run_propagator  # Last: what is wrong above is reported at once.
 
-    sys.exit(run_propagator(loaded, declared, keyring))
+    code = run_propagator(loaded, declared, keyring)
+    if code == EXIT_RESTART:
+        # The same process by its id, so that whatever runs it does not take it for a crash.
+        os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - as it was started
+    sys.exit(code)

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Union
+from typing import Annotated, Any, ClassVar, Literal, Self, Union
 
 from annotated_types import Ge, Gt, Le
 from pydantic import (
@@ -23,6 +23,7 @@ from pydantic import (
     Discriminator,
     Field,
     GetJsonSchemaHandler,
+    ModelWrapValidatorHandler,
     Strict,
     Tag,
     ValidationInfo,
@@ -39,6 +40,7 @@ from consent_privacy.keyring import Keyring
 from propagator.config.model import live_keys
 from propagator.config.yaml_document import Scalar, is_printable
 from propagator.connectors.base import ConnectorType, Option
+from propagator.connectors.rotating import read_secret
 from propagator.desired.model import Purposes
 
 SAME = "same"
@@ -145,12 +147,9 @@ def _from_environment(name: str, info: ValidationInfo) -> str:
 
 def _from_file(path: str, info: ValidationInfo) -> str:
     try:
-        secret = (_installation(info).directory / path).read_text(encoding="utf-8").strip()
-    except (OSError, ValueError) as failed:
-        raise error(f"the file cannot be read ({type(failed).__name__}): check path and permissions") from None
-    if not secret:
-        raise error("the file is empty: write the secret into it")
-    return secret
+        return read_secret(str(_installation(info).directory / path))
+    except ValueError as wrong:
+        raise error(str(wrong)) from None
 
 
 def _installation(info: ValidationInfo) -> Installation:
@@ -175,6 +174,7 @@ class SecretReference(Section):
     file: Annotated[Text, AfterValidator(_from_file)] = Field(
         "", repr=False, description="the file that holds it, relative to this file"
     )
+    _path: Path | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -183,9 +183,24 @@ class SecretReference(Section):
             raise error(f"must be {GIVE_SECRET}: a secret is never written in this file")
         return given
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _keep_path(cls, given: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
+        made = handler(given)
+        return made.with_path(_installation(info).directory / given["file"].written) if made.file else made
+
+    def with_path(self, path: Path) -> Self:
+        self._path = path
+        return self
+
     @property
     def secret(self) -> str:
         return self.env or self.file
+
+    @property
+    def path(self) -> Path | None:
+        """Of the file, if that is where the secret is."""
+        return self._path
 
 
 def _without_default(schema: dict[str, Any]) -> None:

@@ -94,6 +94,7 @@ def _destination(section: DestinationSection) -> Destination:
             channel=section.channel,
             url=section.url,
             credentials={name: each.secret for name, each in given.items() if each is not None},
+            credential_files={name: each.path for name, each in given.items() if each is not None and each.path},
             options=section.options.model_dump(),
             targets=tuple(sorted(section.purposes.names)),
             timeout_seconds=section.timeout_seconds,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal, Protocol
 
 from consent_http.ssrf import credentials_url_error
@@ -181,6 +182,8 @@ class ConnectionSettings:
     """Complete: defaults are filled in."""
     targets: tuple[str, ...]
     """Every target that the purpose mapping names, sorted: what `verify` checks. Empty with `purposes: same`."""
+    credential_files: Mapping[str, Path] = field(default_factory=dict)
+    """Those of the credentials that come from files, which may change."""
     timeout_seconds: float = 15.0
     """Of one request. A call of `push` may make several: look-ups, an access token, the parts of a split batch."""
 

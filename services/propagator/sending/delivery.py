@@ -79,7 +79,7 @@ class DeliveryPolicy:
         self,
         destination: Destination,
         state: DestinationState,
-        keyring: Keyring,
+        keyring: Callable[[], Keyring],
         metrics: Metrics,
         *,
         now_micros: Callable[[], int],
@@ -269,7 +269,7 @@ class DeliveryPolicy:
         if entry.sealed_address is None:
             raise PushNotBuildableError("no_address")
         try:
-            return self._keyring.open(entry.address_key, entry.sealed_address)
+            return self._keyring().open(entry.address_key, entry.sealed_address)
         except DecryptionFailedError as error:
             raise PushNotBuildableError("unsealable", retryable=error.reason == "unknown_key") from error
 

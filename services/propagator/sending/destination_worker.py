@@ -47,7 +47,7 @@ class DestinationWorker:
         destination: Destination,
         connector: Connector,
         state: DestinationState,
-        keyring: Keyring,
+        keyring: Callable[[], Keyring],
         metrics: Metrics,
         *,
         on_fatal_error: Callable[[BaseException], None],

@@ -66,7 +66,6 @@ class Gate:
         access_tokens: AccessTokens | None = None,
     ) -> None:
         self._views = views
-        self._keyring = keyring
         self._region = default_region
         self._allow_once = allow_once
         self._access_tokens = access_tokens
@@ -75,17 +74,28 @@ class Gate:
         self._metrics = metrics
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         """By tenant of an API key."""
+        self._unknown = unknown
+        self._keyring: Keyring | None = None
+        self.use(keyring)
+
+    def use(self, keyring: Keyring) -> None:
+        """Answer by these hash keys from now on."""
+        if keyring is self._keyring:
+            return
         self._checkers = {
-            (tenant, channel): Checker(view, keyring, tenant, default_region=default_region, unknown=unknown(channel))
+            (tenant, channel): Checker(
+                view, keyring, tenant, default_region=self._region, unknown=self._unknown(channel)
+            )
             for tenant in keyring.tenants
-            for channel, view in views.items()
+            for channel, view in self._views.items()
         }
+        self._keyring = keyring
 
     def keyring_state(self) -> bool | str:
         """True, or which hash key is in use that this gate lacks; that tenant's every answer then is no."""
         lacking = {(tenant, checker.is_older_than()) for (tenant, _), checker in self._checkers.items()}
         named = sorted(f"{key_id} of tenant {tenant}" for tenant, key_id in lacking if key_id is not None)
-        return f"lacks hash key {', '.join(named)}, in use already: restart with the new keyring" if named else True
+        return f"lacks hash key {', '.join(named)}, in use already: give it the new keyring" if named else True
 
     async def caller(self, authorization: str | None) -> Caller:
         """Who asks. Raises ProblemError 401, 403, 429, or 503 when the file of keys cannot be read."""
@@ -165,6 +175,7 @@ class Gate:
         else:
             assert request.addresses
             spelled = canonical(request.channel, request.addresses[0], default_region=self._region)
+            assert self._keyring is not None
             address_key = self._keyring.address_key(caller.tenant, request.channel, spelled)
         permitted = await self._allow_once.use(
             authorization, channel=request.channel, address_key=address_key, token=request.allow_once

@@ -18,10 +18,11 @@ from consent_http.api_keys import KeyFile
 from consent_http.rate_limits import RateLimits
 from consent_kafka import provisioning
 from consent_kafka.registry import connect_codec
+from consent_privacy.keyring import Keyring
 from consent_service import startup
 from consent_service.clock import MAX_CLOCK_LEAD_MICROS
 from consent_service.health import Health, serve_metrics
-from consent_service.secret_files import SecretWatch
+from consent_service.secret_files import SecretFile
 from suppression.gate.allow_once import AllowOnceApi
 from suppression.gate.app import Gate, create_app
 from suppression.gate.metrics import GateMetrics, ViewMetrics
@@ -47,6 +48,13 @@ class _Readers(NamedTuple):
         return self.timestamps.failure is not None or any(view.failure is not None for view in self.views.values())
 
 
+class _Secrets(NamedTuple):
+    """Files that may change while the gate runs."""
+
+    keyring: SecretFile[Keyring]
+    api_keys: KeyFile
+
+
 def run_gate(settings: GateSettings) -> int:
     """Answer until SIGTERM or SIGINT, then finish what is under way (0); 1 when a view has failed.
 
@@ -59,10 +67,9 @@ def run_gate(settings: GateSettings) -> int:
     registry = CollectorRegistry()
     health = Health(expected=["http", _TIMESTAMPS, *(_health_name(channel) for channel in settings.channels)])
     metrics_server = serve_metrics(registry, health, settings.metrics_host, settings.metrics_port)
-    keyring = startup.hash_keys(settings)
+    keyring = startup.keyring_file(settings, hash_only=True)
     keys = KeyFile(settings.gate_keys_file)
-    watch = SecretWatch(registry, health)
-    watch.follow(keys.file)
+    watch = startup.watch_secrets(settings, registry, health, keyring, keys.file)
     codec = connect_codec(settings)
     timestamps = ResolvedTimestamps(
         topics=settings.topics,
@@ -76,14 +83,14 @@ def run_gate(settings: GateSettings) -> int:
     metrics = GateMetrics.on(registry, channels=settings.channels)
     gate = Gate(
         views=views,
-        keyring=keyring,
+        keyring=keyring.value,
         keys=keys,
         metrics=metrics,
         default_region=settings.default_region,
         unknown=settings.unknown,
         limits=RateLimits(settings.rates),
         allow_once=AllowOnceApi(settings.gate_api_url) if settings.gate_api_url is not None else None,
-        access_tokens=settings.access_tokens(registry, watch, tenants=lambda: keyring.tenants),
+        access_tokens=settings.access_tokens(registry, watch, tenants=lambda: keyring.value.tenants),
     )
     server = http_server.Server(
         http_server.config(
@@ -95,9 +102,8 @@ def run_gate(settings: GateSettings) -> int:
         shutdown_delay=settings.gate_shutdown_delay,
         on_stopping=lambda: health.set_ready("http", "stopping"),
     )
-    watch.start()
     try:
-        return asyncio.run(_serve(server, gate, _Readers(views, timestamps), keys, health, settings))
+        return asyncio.run(_serve(server, gate, _Readers(views, timestamps), _Secrets(keyring, keys), health, settings))
     finally:
         watch.close()
         timestamps.close()
@@ -110,13 +116,13 @@ async def _serve(
     server: http_server.Server,
     gate: Gate,
     readers: _Readers,
-    keys: KeyFile,
+    secrets: _Secrets,
     health: Health,
     settings: GateSettings,
 ) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, server.stop)
-    monitoring = asyncio.create_task(_monitor(server, gate, readers, keys, health))
+    monitoring = asyncio.create_task(_monitor(server, gate, readers, secrets, health))
     starting = asyncio.create_task(_wait_for_topics_then_start(server, readers, health, settings))
     try:
         await server.serve()
@@ -159,7 +165,9 @@ def _why_unusable(state: ViewState) -> str:
     return f"{state.reason} ({causes})" if causes else state.reason
 
 
-async def _monitor(server: http_server.Server, gate: Gate, readers: _Readers, keys: KeyFile, health: Health) -> None:
+async def _monitor(
+    server: http_server.Server, gate: Gate, readers: _Readers, secrets: _Secrets, health: Health
+) -> None:
     """Report on the health page how the parts are; end the process when one of them is broken beyond repair."""
     usable = dict.fromkeys(readers.views, False)
     while not server.should_exit:
@@ -175,10 +183,11 @@ async def _monitor(server: http_server.Server, gate: Gate, readers: _Readers, ke
         health.set_ready(_TIMESTAMPS, readers.timestamps.failure is None or "failed")
         health.set_ready("clock", _clock_state(readers.timestamps.clock_lead))
         server.should_exit |= readers.failed
-        health.set_ready("keys", keys.file.error or True)
+        health.set_ready("keys", secrets.api_keys.file.error or True)
+        gate.use(secrets.keyring.value)
         # Not its readiness: it answers for the other tenants.
-        keyring = gate.keyring_state()
-        health.note("keyring", "" if keyring is True else str(keyring))
+        lacking = gate.keyring_state()
+        health.note("keyring", "" if lacking is True else str(lacking))
         await asyncio.sleep(_LOOK_SECONDS)
 
 

@@ -18,13 +18,13 @@ def any_seal(_address_key: str, _sealed: bytes) -> int:
     return OPENS
 
 
-def seal_rank(keyring: Keyring) -> SealRank:
+def seal_rank(keyring: Callable[[], Keyring]) -> SealRank:
     """What opens comes first. A key id that is not here may be newer than this process, so that what it seals is kept
     where there is nothing better; what does not open under a key that is here is forged or damaged."""
 
     def rank(address_key: str, sealed: bytes) -> int:
         try:
-            keyring.open(address_key, sealed)
+            keyring().open(address_key, sealed)
         except DecryptionFailedError as error:
             return UNKNOWN_KEY if error.reason == "unknown_key" else FORGED
         return OPENS

@@ -549,7 +549,7 @@ def test_the_refusals_of_who_comes_back_are_under_a_newer_hash_key_too(rig: Eras
     rig.erase(subject_ref=REF)
     old, new = rig.keyring.hash_keys["acme"][0], Key(id="h2", secret=secrets.token_bytes(32), primary=True)
     during = Keyring(seal_keys=[Key(id="s1", secret=bytes(32))], hash_keys={"acme": [replace(old, primary=False), new]})
-    rig.ledger = replace(rig.ledger, context=replace(rig.ledger.context, keyring=during))
+    rig.ledger = Ledger(engine=rig.ledger.engine, context=replace(rig.ledger.context, keyring=during))
     rig.record("refused", address=MARKED, purpose="newsletter")
     with rig.owner.connect() as connection:
         assert key_rotation.erased_under(connection, during, "acme", old.id) > 0

@@ -101,7 +101,7 @@ def test_a_batch_pays_for_its_decisions(serve: Serve) -> None:
 @pytest.fixture
 def small(ledger: Ledger) -> Ledger:
     """A ledger in which a subject has three addresses at most."""
-    return replace(ledger, context=replace(ledger.context, most_addresses=3))
+    return Ledger(engine=ledger.engine, context=replace(ledger.context, most_addresses=3))
 
 
 def number(last: int) -> str:

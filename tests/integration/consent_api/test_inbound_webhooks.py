@@ -364,7 +364,7 @@ def test_a_hard_bounce_denies_until_a_later_delivery_and_withdraws_nothing(tools
 
 
 def test_our_own_link_names_the_person_of_a_complaint(tools: Tools, ledger: Ledger) -> None:  # R21
-    links = Links(ledger.context.keyring)
+    links = Links(lambda: ledger.context.keyring)
     known, claimed = "known@example.com", "claimed@example.com"
 
     def complain(**link: Any) -> str:

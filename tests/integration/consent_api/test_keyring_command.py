@@ -175,7 +175,7 @@ def test_an_address_that_a_service_with_the_old_keyring_recorded_meanwhile_is_no
     commands.run("rotate", "--tenant", "acme")
     commands.republished(ledger, "h2")
     under(ledger, before).record([decision(subject_ref="s1", address="+33639980001")])
-    assert "Restart every service" in commands.run("promote", "acme", "h2", code=1)
+    assert "Bring this keyring to every service" in commands.run("promote", "acme", "h2", code=1)
     under(ledger, commands.keyring()).record([decision(subject_ref="s1", address="+33639980001")])
     commands.run("promote", "acme", "h2")
 

@@ -151,7 +151,7 @@ def test_both_numbers_are_published_under_every_live_hash_key(ledger: Ledger, ke
         hash_keys={"acme": [*keyring.hash_keys["acme"], Key(id="h99", secret=bytes(32))]},
     )
     old = one(ledger, decision("given", subject_ref="s1", address=A))
-    ledger = dataclasses.replace(ledger, context=dataclasses.replace(ledger.context, keyring=rotated))
+    ledger = Ledger(engine=ledger.engine, context=dataclasses.replace(ledger.context, keyring=rotated))
     refusal = one(ledger, decision(subject_ref="s1"))
     assert set(old.address_keys) < set(refusal.address_keys) == keys(keyring, A, B)
     with ledger.engine.connect() as connection:
@@ -164,7 +164,7 @@ def test_a_refusal_is_recorded_where_its_addresses_cannot_be_opened(
 ) -> None:
     one(ledger, decision("given", subject_ref="s1", address=A))
     other_seal_key = Keyring(seal_keys=[Key(id="s99", secret=bytes(32))], hash_keys=keyring.hash_keys)
-    ledger = dataclasses.replace(ledger, context=dataclasses.replace(ledger.context, keyring=other_seal_key))
+    ledger = Ledger(engine=ledger.engine, context=dataclasses.replace(ledger.context, keyring=other_seal_key))
     assert set(one(ledger, decision(subject_ref="s1")).address_keys) == keys(keyring, A)
     assert "cannot be opened" in caplog.text
     assert A not in caplog.text

@@ -36,7 +36,7 @@ AFTER = keyring(Key(id="h2", secret=NEW, primary=True))
 
 
 def under(ledger: Ledger, keys: Keyring) -> Ledger:
-    return replace(ledger, context=replace(ledger.context, keyring=keys))
+    return Ledger(engine=ledger.engine, context=replace(ledger.context, keyring=keys))
 
 
 def refuse(ledger: Ledger, address: str | None, event_id: str | None = None) -> RecordedDecision:

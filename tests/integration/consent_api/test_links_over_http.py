@@ -194,7 +194,7 @@ def test_without_the_body_of_rfc_8058_nothing_is_withdrawn(
 
 def test_every_wrong_link_gets_the_same_answer(person: TestClient, client: TestClient, engine: Engine) -> None:
     good, preferences = unsubscribe_path(client), preferences_path(client)
-    strangers = Links(_other_keyring())
+    strangers = Links(_other_keyring)
     link = Link(tenant="acme", kind=LinkKind.ONE_CLICK, channel="email", address=EMAIL, purpose="promotions")
     wrong = [
         good[:-1],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -158,7 +157,9 @@ def test_readiness_names_a_database_that_is_older_than_the_code(ledger: Ledger, 
 def test_readiness_names_a_clock_that_differs_from_the_database_s(ledger: Ledger, seconds: float, side: str) -> None:
     registry = CollectorRegistry()
     gauge = Gauge("offset", "-", registry=registry)
-    apart = replace(ledger, clock=lambda: ledger.clock() + int(seconds * 1_000_000))
+    apart = Ledger(
+        engine=ledger.engine, context=ledger.context, clock=lambda: ledger.clock() + int(seconds * 1_000_000)
+    )
     assert side in str(DatabaseMonitor(apart, Health(), offset=gauge).check())
     assert abs((registry.get_sample_value("offset") or 0) - seconds) < 0.5
 

@@ -110,7 +110,7 @@ def test_an_event_that_was_recorded_before_its_notice_is_repeated(ledger: Ledger
         evidence=SOME_EVIDENCE,
     )
     (first,) = ledger.record([given])
-    strict = replace(ledger, context=replace(ledger.context, notices=RequiredNotices.REGISTERED))
+    strict = Ledger(engine=ledger.engine, context=replace(ledger.context, notices=RequiredNotices.REGISTERED))
     (again,) = strict.record([given])
     assert isinstance(first, RecordedDecision)
     assert isinstance(again, RecordedDecision)

@@ -16,7 +16,7 @@ from tests.integration.consent_api.accepted import decision
 
 @pytest.fixture
 def limited(ledger: Ledger) -> Ledger:
-    return replace(ledger, context=replace(ledger.context, purposes=PurposeLimit(most=3)))
+    return Ledger(engine=ledger.engine, context=replace(ledger.context, purposes=PurposeLimit(most=3)))
 
 
 def test_the_purposes_beyond_are_refused_and_all_else_is_recorded(limited: Ledger) -> None:

@@ -54,7 +54,7 @@ def kafka() -> Kafka:
 def loop(engine: Engine, keyring: Keyring, codec: Codec, kafka: Kafka) -> RenewalLoop:
     return RenewalLoop(
         engine=engine,
-        keyring=keyring,
+        keyring=lambda: keyring,
         codec=codec,
         publisher=kafka,
         topic=TOPIC,

@@ -55,7 +55,7 @@ def person(client: TestClient) -> Iterator[TestClient]:
 @pytest.fixture
 def path(ledger: Ledger) -> str:
     of = Link(tenant="acme", kind=LinkKind.PREFERENCES, channel="email", address=EMAIL)
-    return f"/p/{Links(ledger.context.keyring).token(of)}"
+    return f"/p/{Links(lambda: ledger.context.keyring).token(of)}"
 
 
 def hidden(page: Response) -> str:
@@ -149,7 +149,7 @@ def test_only_a_form_of_the_page_asks_for_anything(
 ) -> None:
     form = hidden(person.get(f"{path}/rights"))
     of_other = Link(tenant="acme", kind=LinkKind.PREFERENCES, channel="email", address="other@example.com")
-    other = f"/p/{Links(ledger.context.keyring).token(of_other)}"
+    other = f"/p/{Links(lambda: ledger.context.keyring).token(of_other)}"
     for target, fields, headers in (
         (path, {"kind": "erasure"}, {}),
         (path, {"form": hidden(person.get(path)), "kind": "erasure"}, {}),

@@ -104,7 +104,7 @@ def test_a_record_of_the_suppression_list_is_never_put_back(rig: Rig, keyring: K
     # R5: the list is compacted and its newest record wins, so an old entry would undo a newer one.
     letters = DeadLetterBuilder(
         codec=rig.codec(),
-        keyring=keyring,
+        keyring=lambda: keyring,
         topics=rig.topics,
         service="propagator",
         metrics=DeadLetterMetrics.on(CollectorRegistry()),

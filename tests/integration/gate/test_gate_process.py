@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -16,8 +17,8 @@ import pytest
 from consent_contracts.partitioner import partition_of
 from consent_contracts.topics import Topics
 from consent_http import api_keys
-from consent_privacy.keyring import Key, Keyring
-from consent_privacy.keyring_file import export
+from consent_privacy.keyring import Keyring
+from consent_privacy.keyring_file import add_hash_key, export
 from consent_service.clock import now_micros
 from local_stack.ports import free_port
 from tests.integration.gate.entries import Entries, decision
@@ -132,16 +133,33 @@ def test_hash_keys_are_all_that_it_needs_and_all_that_it_keeps(  # R13
     assert "seal keys" not in gate.log.read_text()
 
 
-def test_a_hash_key_that_it_lacks_is_named_with_the_cure(start: Callable[..., GateProcess], entries: Entries) -> None:
-    keys = [Key(id="h2", secret=bytes(32), primary=True)]  # R12, R41
-    entries.keyring = Keyring(seal_keys=[Key(id="s1", secret=bytes(32))], hash_keys={"acme": keys})
+def test_a_hash_key_that_it_lacks_is_named_and_taken_from_the_file_while_it_runs(
+    start: Callable[..., GateProcess], entries: Entries, keyring_file: Path, tmp_path: Path
+) -> None:  # R12, R41
+    installations, own = tmp_path / "installation.toml", tmp_path / "hashes.toml"
+    installations.write_bytes(keyring_file.read_bytes())
+    installations.chmod(0o600)
+    export(installations, own, ["acme"], hash_only=True)
+    add_hash_key(installations, "acme")
+    newer = Keyring.load(installations)
+    entries.keyring = Keyring(
+        seal_keys=newer.seal_keys, hash_keys={"acme": [replace(newer.hash_keys["acme"][1], primary=True)]}
+    )
     entries.write("sms", PHONE, decision())
-    gate = start()
+    gate = start(CONSENT_RELAY_KEYRING_FILE=str(own))
     until(lambda: "h2 of tenant acme" in gate.state(), 60)
     until(gate.ready, 60)  # It answers for the other tenants.
     until(lambda: gate.reason() == "unavailable", 30)  # "stale" until the end of the list has been seen.
     lines = [json.loads(line) for line in gate.log.read_text().splitlines()]
-    assert any("restarted with the new keyring" in line["message"] and "h2" in str(line) for line in lines)
+    assert any("until it has the new keyring" in line["message"] and "h2" in str(line) for line in lines)
+    own.write_text("[[half a fi")
+    until(lambda: "secret keyring" in gate.state(), 60)
+    assert gate.ready()
+    assert gate.reason() == "unavailable"
+    own.unlink()
+    export(installations, own, ["acme"], hash_only=True)
+    until(lambda: gate.reason() == "given", 60)
+    until(lambda: gate.state() == "ok\n", 60)
 
 
 def test_without_the_broker_it_is_not_ready_and_denies_then_recovers(

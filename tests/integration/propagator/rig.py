@@ -32,6 +32,7 @@ from tests.support.waiting import until
 PARTITIONS = 4
 SENDER = "MG" + "1" * 32
 SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two bytes ....").decode()
+TOKEN = "sandbox-twilio-token"
 DESTINATIONS = f"""\
 destinations:
   - name: twilio-fr
@@ -184,7 +185,7 @@ class Rig:
             "CONSENT_RELAY_PROPAGATOR_DESTINATIONS": str(self.destinations),
             "CONSENT_RELAY_PROPAGATOR_SESSION_TIMEOUT": "6",
             "SID": "AC" + "0" * 32,
-            "TOKEN": "sandbox-twilio-token",
+            "TOKEN": TOKEN,
             "WEBHOOK": SECRET,
             **settings,
         }

@@ -233,7 +233,12 @@ class StateRig:
             return workers[name]
 
         propagator = Propagator(
-            loaded, destinations or (destination(),), self.keyring, registry=registry, health=health, make_worker=worker
+            loaded,
+            destinations or (destination(),),
+            lambda: self.keyring,
+            registry=registry,
+            health=health,
+            make_worker=worker,
         )
         propagator.reader.start()
         made = Process(propagator, registry, health, workers, sent)

@@ -7,7 +7,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 
 from consent_contracts.partitioner import partition_of
 from consent_kafka import clients
-from tests.integration.propagator.rig import PARTITIONS, Rig
+from tests.integration.propagator.rig import PARTITIONS, TOKEN, Rig
 from tests.support.waiting import until
 
 
@@ -31,6 +31,38 @@ def test_a_choice_reaches_each_destination_with_its_row_and_receipts(rig: Rig) -
     [target] = rig.rows()[f"twilio-fr/{key}"]["targets"]
     assert target["action"] == "suppress"
     assert process.stop() == 0, process.log.read_text()[-3000:]
+
+
+def test_credentials_are_read_from_their_file_while_the_process_sends(rig: Rig) -> None:  # R42
+    token = rig.directory / "token"
+    token.write_text(TOKEN)
+    declared = rig.destinations.read_text().replace("auth_token: {env: TOKEN}", "auth_token: {file: token}")
+    rig.destinations.write_text(declared)
+    process = rig.start().until_active()
+
+    def suppressed(number: int) -> bool:
+        return rig.twilio(rig.address(number)) == "suppressed"
+
+    def failures() -> float:
+        return process.metric("secret_file_reload_errors_total", secret="destination-twilio-fr")
+
+    rig.decide(1)
+    rig.flush()
+    until(lambda: suppressed(1))
+    token.write_text("")
+    until(lambda: failures() >= 1)
+    rig.decide(2)
+    rig.flush()
+    until(lambda: suppressed(2), what="with the token before")
+    token.write_text("the provider does not know this one")
+    until(lambda: "secret" not in process.get("/readyz"))
+    rig.decide(3)
+    rig.flush()
+    until(lambda: process.metric("propagation_destination_verified", destination="twilio-fr") == 0)
+    assert not suppressed(3)
+    token.write_text(TOKEN)
+    until(lambda: suppressed(3), what="with the new token")
+    assert process.running()
 
 
 def test_an_outage_is_waited_out_while_the_other_destination_flows(rig: Rig) -> None:  # R2

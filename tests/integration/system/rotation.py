@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -29,6 +30,7 @@ from tests.chaos.load import PATIENCE, Load
 from tests.chaos.stale_permissions import stale_permissions
 from tests.chaos.story import story
 from tests.support.topic_records import records
+from tests.support.waiting import until
 
 RESTART_ORDER = (("gate", "propagator"), ("suppression", "relay", "ingest"), ("api",))
 """Readers first: they know a new key before an entry exists under it, and no longer need one that is retired. What
@@ -73,6 +75,16 @@ class Rotation:
         self.keyring("export", str(self._stack.gate_keyring), "--hash-only", "--tenant", self._endpoints.tenant)
         for names in RESTART_ORDER:
             self._stack.supervisor.run_parallel(*(partial(self._restart, name) for name in names))
+
+    def read_again(self) -> None:
+        """Every service takes the keyring as it is now, from its file, without a restart by a supervisor."""
+        names = [name for names in RESTART_ORDER for name in names]
+        changed = Path(self._endpoints.keyring_file).stat().st_mtime
+        processes = {name: self._stack.supervisor.child(name).pid for name in names}
+        # The gate's is an export: written first, as readers are to know a key before it is used.
+        self.keyring("export", str(self._stack.gate_keyring), "--hash-only", "--tenant", self._endpoints.tenant)
+        until(lambda: all(self._read_at(name) > changed for name in names), what="the new keyring in each service")
+        assert processes == {name: self._stack.supervisor.child(name).pid for name in names}
 
     def give_again(self, places: Sequence[ChannelAddress]) -> None:
         """The person reached there permits, live, each purpose that is not permitted there."""
@@ -174,6 +186,17 @@ class Rotation:
 
     def _keyring(self) -> Keyring:
         return Keyring.load(Path(self._endpoints.keyring_file))
+
+    def _read_at(self, name: str) -> float:
+        """When the service read the keyring that it uses; 0 while it does not answer."""
+        port = self._stack.supervisor.child(name).program.env["CONSENT_RELAY_METRICS_PORT"]
+        try:
+            text = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
+        except httpx.HTTPError:
+            return 0.0
+        metric = "consent_relay_secret_file_last_read_timestamp_seconds"
+        found = re.search(rf'^{metric}{{secret="keyring"}} (\S+)$', text, re.MULTILINE)
+        return float(found[1]) if found else 0.0
 
     def _restart(self, name: str) -> None:
         self._stack.supervisor.child(name).stop()

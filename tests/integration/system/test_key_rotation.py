@@ -1,5 +1,6 @@
 """A hash key is rotated by the book while people keep choosing (R12): after each step every tool, the webhook that
-knows addresses by key alone and the gate hold what was decided."""
+knows addresses by key alone and the gate hold what was decided. The services read the first two steps from the file; at
+the last one they are restarted."""
 
 from __future__ import annotations
 
@@ -57,7 +58,7 @@ def test_tools_and_gate_hold_what_was_decided_after_each_step_of_a_rotation(rota
 
     with load.running():
         assert rotation.keyring("rotate", "--tenant", "acme") == "added h2\n"
-        rotation.restart_in_order()
+        rotation.read_again()
         refuses(rotation, "promote", "h2")
         refuses(rotation, "retire", "h1")
     assert rotation.live_key_ids() == ["h1", "h2"]
@@ -73,7 +74,7 @@ def test_tools_and_gate_hold_what_was_decided_after_each_step_of_a_rotation(rota
 
     with load.running():
         assert "h2 is now the primary" in rotation.keyring("promote", "acme", "h2")
-        rotation.restart_in_order()
+        rotation.read_again()
         rotation.give_again(rotation.places(1, of=3))
     rotation.all_is_as_decided("promoted")
     rotation.all_is_suppressed_under("h2")

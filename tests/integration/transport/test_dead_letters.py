@@ -71,7 +71,7 @@ async def test_a_dead_letter_holds_the_whole_record_and_nothing_in_the_clear(
     letters = AsyncDeadLetterProducer(
         producer=sender,
         codec=codec,
-        keyring=keyring,
+        keyring=lambda: keyring,
         topics=topics,
         service=SERVICE,
         metrics=DeadLetterMetrics.on(registry),
@@ -101,7 +101,7 @@ def test_a_thread_without_a_loop_can_send_one_too(
     letters = DeadLetterProducer(
         producer=producer(servers.kafka),
         codec=codec,
-        keyring=keyring,
+        keyring=lambda: keyring,
         topics=topics,
         service=SERVICE,
         metrics=DeadLetterMetrics.on(CollectorRegistry()),
@@ -117,7 +117,7 @@ def test_a_record_that_is_too_large_for_the_broker_is_cut_in_a_thread_too(
     letters = DeadLetterProducer(
         producer=producer(servers.kafka),
         codec=codec,
-        keyring=keyring,
+        keyring=lambda: keyring,
         topics=topics,
         service=SERVICE,
         metrics=DeadLetterMetrics.on(CollectorRegistry()),
@@ -138,7 +138,7 @@ async def test_a_dead_letter_the_broker_does_not_take_raises(topics: Topics, cod
     letters = AsyncDeadLetterProducer(
         producer=sender,
         codec=codec,
-        keyring=keyring,
+        keyring=lambda: keyring,
         topics=topics,
         service=SERVICE,
         metrics=DeadLetterMetrics.on(registry),

@@ -66,7 +66,7 @@ def outcomes() -> tuple[Counter, Callable[[str], float | None]]:
 
 
 async def handed_over(url: str, *, allow_private: bool = True, message: CodeMessage) -> Callable[[str], float | None]:
-    webhook = CodeWebhook(url, secret=SECRET, allow_private=allow_private, backoff=Backoff((0.0,)))
+    webhook = CodeWebhook(url, secret=lambda: SECRET, allow_private=allow_private, backoff=Backoff((0.0,)))
     counter, count = outcomes()
     webhook.hand_over(message, counter)
     deadline = time.monotonic() + 30

@@ -28,7 +28,11 @@ def key(key_id: str, *, primary: bool = False) -> Key:
     return Key(id=key_id, secret=secrets.token_bytes(32), primary=primary)
 
 
-LINKS = Links(keyring(acme=[key("l1", primary=True)], other=[key("l1", primary=True)]))
+def links_of(found: Keyring) -> Links:
+    return Links(lambda: found)
+
+
+LINKS = links_of(keyring(acme=[key("l1", primary=True)], other=[key("l1", primary=True)]))
 TOKEN = LINKS.token(PERSON)
 
 texts = st.text(max_size=200) | st.none()
@@ -86,7 +90,7 @@ def test_a_token_shows_neither_the_address_nor_its_length_nor_the_tenant() -> No
 
 
 def test_a_tenant_cannot_make_or_open_the_links_of_another() -> None:
-    theirs = Links(keyring(other=[key("l1", primary=True)]))
+    theirs = links_of(keyring(other=[key("l1", primary=True)]))
     with pytest.raises(InvalidTokenError):
         theirs.open(TOKEN)
     with pytest.raises(NoLinkKeysError):
@@ -96,7 +100,7 @@ def test_a_tenant_cannot_make_or_open_the_links_of_another() -> None:
 
 def test_two_tenants_that_were_given_one_secret_open_no_links_of_one_another() -> None:
     shared = key("l1", primary=True)
-    both = Links(keyring(acme=[shared], other=[shared]))
+    both = links_of(keyring(acme=[shared], other=[shared]))
     assert both.open(both.token(PERSON)) == PERSON
 
 
@@ -113,18 +117,18 @@ def test_a_form_belongs_to_one_link() -> None:
 def test_links_live_over_a_rotation_and_end_when_their_key_is_retired(tmp_path: Path) -> None:
     path = tmp_path / "keyring.toml"
     keyring_file.generate(path, ["acme"])
-    first = Links(Keyring.load(path)).token(PERSON)
+    first = links_of(Keyring.load(path)).token(PERSON)
     assert keyring_file.add_link_key(path, "acme") == "l2"
-    both = Links(Keyring.load(path))
+    both = links_of(Keyring.load(path))
     assert both.token(PERSON) == first
     keyring_file.promote_link_key(path, "acme", "l2")
-    promoted = Links(Keyring.load(path))
+    promoted = links_of(Keyring.load(path))
     second = promoted.token(PERSON)
     assert second != first
     # A process that was not restarted yet knows the key.
     assert both.open(second) == promoted.open(first) == PERSON
     keyring_file.retire_link_key(path, "acme", "l1")
-    retired = Links(Keyring.load(path))
+    retired = links_of(Keyring.load(path))
     assert retired.open(second) == PERSON
     with pytest.raises(InvalidTokenError):
         retired.open(first)

@@ -43,9 +43,9 @@ def test_each_line_gets_the_headers_of_its_message(run: Run, tmp_path: Path, key
     assert ann["name"] == "Ann"
     assert ann["list_unsubscribe"] == f"<{ann['unsubscribe']}>"
     assert ann["list_unsubscribe_post"] == "List-Unsubscribe=One-Click"
-    found = Links(keyring).open(ann["unsubscribe"].removeprefix(f"{PUBLIC_URL}/u/"))
+    found = Links(lambda: keyring).open(ann["unsubscribe"].removeprefix(f"{PUBLIC_URL}/u/"))
     assert (found.kind, found.address, found.purpose) == (LinkKind.ONE_CLICK, "ann@example.com", "promotions")
-    assert Links(keyring).open(ann["preferences"].removeprefix(f"{PUBLIC_URL}/p/")).subject_ref == "c-1"
+    assert Links(lambda: keyring).open(ann["preferences"].removeprefix(f"{PUBLIC_URL}/p/")).subject_ref == "c-1"
     assert bob["error"].startswith("address: ")
     assert not bob["unsubscribe"]
     assert (tmp_path / "out.csv").stat().st_mode & 0o077 == 0

@@ -49,7 +49,7 @@ async def test_a_record_that_is_too_large_is_cut() -> None:
     letters = AsyncDeadLetterProducer(
         producer=broker,  # type: ignore[arg-type]
         codec=codec,
-        keyring=keyring,
+        keyring=lambda: keyring,
         topics=TOPICS,
         service="suppression",
         metrics=metrics,

@@ -124,7 +124,7 @@ class Rig:
             self.destination,
             self.provider,
             self.state,
-            KEYRING,
+            lambda: KEYRING,
             self.metrics,
             on_fatal_error=self.fatal.append,
             on_verified=self.verified.append,

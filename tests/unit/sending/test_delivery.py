@@ -145,7 +145,12 @@ def test_another_tenants_entry_is_never_built() -> None:
         rig = Rig()
         rig.state.decide(key(1), decision("d1"))
         policy = DeliveryPolicy(
-            rig.destination, rig.state, KEYRING, rig.metrics, now_micros=now_micros, backoff=lambda _failures: 0.0
+            rig.destination,
+            rig.state,
+            lambda: KEYRING,
+            rig.metrics,
+            now_micros=now_micros,
+            backoff=lambda _failures: 0.0,
         )
         delivery = policy.plan(key(1), "t1", queued_at=0)
         assert delivery is not None

@@ -58,7 +58,7 @@ def kept(*sealed: bytes | None) -> bytes | None:
     """In chunks of one."""
     state: dict[tuple[str, str], AddressEntry] = {}
     for each in sealed:
-        state |= merge(state, [change(each)], rank=seal_rank(KEYRING)).entries
+        state |= merge(state, [change(each)], rank=seal_rank(lambda: KEYRING)).entries
     return state["sms", ADDRESS_KEY].sealed_address
 
 
@@ -71,7 +71,7 @@ def test_a_forged_seal_gives_way_to_the_genuine_one_whichever_comes_first(forged
 
 def test_a_republish_heals_a_forged_one() -> None:
     held = change(UNDER_AN_INVENTED_KEY)
-    merged = merge({("sms", ADDRESS_KEY): held}, [change(GENUINE)], rewrites={0}, rank=seal_rank(KEYRING))
+    merged = merge({("sms", ADDRESS_KEY): held}, [change(GENUINE)], rewrites={0}, rank=seal_rank(lambda: KEYRING))
     assert merged.entries["sms", ADDRESS_KEY] == msgspec.structs.replace(held, sealed_address=GENUINE)
 
 
@@ -85,7 +85,9 @@ def test_order_repetition_and_chunking_make_no_difference() -> None:
     few = [None, OLDER, GENUINE, NEWER, UNDER_A_KNOWN_KEY, UNDER_AN_INVENTED_KEY, b"\xff" * 40]
     for three in itertools.combinations(few, 3):
         found = {kept(*order, *order) for order in itertools.permutations(three)}
-        found.add(merge({}, map(change, three), rank=seal_rank(KEYRING)).entries["sms", ADDRESS_KEY].sealed_address)
+        found.add(
+            merge({}, map(change, three), rank=seal_rank(lambda: KEYRING)).entries["sms", ADDRESS_KEY].sealed_address
+        )
         assert len(found) == 1
 
 

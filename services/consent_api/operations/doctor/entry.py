@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from prometheus_client import CollectorRegistry
+
 from consent_api.errors import MisconfiguredError
 from consent_api.operations.doctor.database import find_in_database
 from consent_api.operations.doctor.ledger import DATABASE
@@ -14,6 +16,8 @@ from consent_privacy.keyring import Keyring
 from consent_service.doctor.certificates import Certificate, certificate_of_file, judge_certificates
 from consent_service.doctor.findings import MEND_KEYRING, Check, CheckContext, Finding, Result, all_ok, readable
 from consent_service.doctor.secret_files import judge_secrets, referenced_secrets
+from consent_service.health import Health
+from consent_service.secret_files import SecretWatch
 
 _KEYRING, _FILES, _CERTIFICATES, _INBOUND = (
     "keyring",
@@ -108,7 +112,7 @@ def _files() -> list[Finding]:
     readers: list[Callable[[], object]] = [
         lambda: settings.rules(tenants),
         lambda: settings.themes(tenants),
-        settings.code_webhook,
+        lambda: settings.code_webhook(SecretWatch(CollectorRegistry(), Health())),
         lambda: settings.inbound_sources(tenants, settings.rules(tenants)),
     ]
     found = []

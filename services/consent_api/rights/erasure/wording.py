@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 
-from consent_api.links.theme import Language
+from consent_http.words import Language
 
 GROUNDS = "; "
 """Between several grounds in one text."""

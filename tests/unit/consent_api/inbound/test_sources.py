@@ -11,7 +11,7 @@ import yaml
 from consent_api.domain.validation import Purposes, ValidationRules
 from consent_api.errors import MisconfiguredError
 from consent_api.inbound.providers import PROVIDERS
-from consent_api.inbound.sources import read_sources
+from consent_api.inbound.sources import followed_secrets, read_sources
 from tests.support import provider_webhooks as sent
 
 RULES = ValidationRules(channels=("sms", "email"), default_region="FR")
@@ -94,3 +94,23 @@ def test_docs_show_an_entry_for_every_provider(tmp_path: Path) -> None:
         (tmp_path / "secret").write_text(keys.get(entry["provider"], TOKEN))
         given = {**entry, **({"secrets": [{"file": "secret"}]} if "secrets" in entry else {})}
         assert read(tmp_path, {"sources": [given]})
+
+
+def test_the_secrets_of_a_source_are_read_again_and_a_bad_one_keeps_its_own_source_alone_from_it(
+    tmp_path: Path,
+) -> None:
+    first, second = sent.secret(), sent.secret()
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(first)
+    entries = [{**GOOD, "id": name, "secrets": [{"file": name}, {"env": "TOKEN"}]} for name in ("a", "b")]
+    sources = read(tmp_path, {"sources": entries})
+    followed = followed_secrets(tmp_path / "inbound.yaml", sources, {"TOKEN": TOKEN})
+    (tmp_path / "a").write_text("short")
+    (tmp_path / "b").write_text(second)
+    for file in followed.values():
+        file.refresh()
+    assert followed["a"].value == (first, TOKEN)
+    assert followed["b"].value == (second, TOKEN)
+    assert "sources.a.secrets.0" in followed["a"].error
+    assert "short" not in followed["a"].error
+    assert {file.name for file in followed.values()} == {"inbound-a", "inbound-b"}
