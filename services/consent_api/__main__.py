@@ -1,6 +1,7 @@
 """The commands of this service. Heavy imports wait until a command runs."""
 
 from consent_api.cli.api import api
+from consent_api.cli.audit import audit
 from consent_api.cli.dead_letters import dead_letters
 from consent_api.cli.doctor import doctor
 from consent_api.cli.explain import explain
@@ -21,6 +22,7 @@ from consent_api.cli.verify import verify
 
 __all__ = [
     "api",
+    "audit",
     "dead_letters",
     "doctor",
     "explain",

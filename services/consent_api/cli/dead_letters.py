@@ -30,12 +30,16 @@ def dead_letters() -> None:
 @click.option("--show", is_flag=True, help="Open the seal and print each record: it may hold a clear address.")
 def list_letters(service: str | None, reason: str | None, replayed: bool, show: bool) -> None:
     """One line a record: where it was, which service rejected it, when, why, and what was wrong."""
+    from consent_api.cli import acts
     from consent_api.errors import KafkaUnavailableError
     from consent_api.operations.dead_letters.reader import Filter
+    from consent_api.rights.audit import Act
     from consent_contracts.cloudevents import rfc3339
     from consent_service.terminal import shown
 
     _, keyring, codec, reader = open_reader()
+    if show:
+        acts.record(Act.DEAD_LETTERS_SHOWN, object_id=_selected(service, reason))
     number = 0
     try:
         for letter in reader.letters(Filter(service=service, reason=reason, replayed=replayed)):
@@ -72,9 +76,11 @@ def replay(
     A record goes back once: it is marked in the same transaction. Repair the cause first, or it will only come
     back as a new dead letter.
     """
+    from consent_api.cli import acts
     from consent_api.errors import KafkaUnavailableError, NotReplayedError
     from consent_api.operations.dead_letters.reader import Filter
     from consent_api.operations.dead_letters.replayer import PRODUCER, TRANSACTIONAL_ID, Replayer
+    from consent_api.rights.audit import Act
     from consent_kafka import clients
     from consent_service.terminal import shown
 
@@ -90,6 +96,9 @@ def replay(
             if not found:
                 raise click.ClickException("nothing to replay: see dead-letters list --all")
             click.confirm(f"Replay {found} records?", abort=True)
+        acts.record(
+            Act.DEAD_LETTERS_REPLAYED, object_id=f"{len(places)} named" if places else _selected(service, reason)
+        )
         # Made before the letters are read: from here on no other replay can mark one of them.
         replayer = Replayer(
             producer=clients.transactional_producer(
@@ -112,6 +121,10 @@ def replay(
     click.echo(f"{done} replayed, {kept} kept")
     if kept or (places and not done):
         raise SystemExit(1)
+
+
+def _selected(service: str | None, reason: str | None) -> str:
+    return f"of {service or 'every service'}, {f'reason {reason}' if reason else 'any reason'}"
 
 
 def open_reader(process: str = "dead-letters") -> tuple[KeyringSettings, Keyring, Codec, DeadLetterReader]:

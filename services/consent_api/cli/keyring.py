@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from consent_api.cli import acts
+
 if TYPE_CHECKING:
     from consent_api.settings import LedgerSettings
     from consent_privacy.keyring import Key, Keyring
@@ -48,9 +50,11 @@ _FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--tenant", "tenants", multiple=True, required=True, help="A tenant's name; may be repeated.")
 def generate(file: Path, tenants: tuple[str, ...]) -> None:
     """Write a new keyring FILE, readable by you only. Never replaces an existing one."""
+    from consent_api.rights.audit import Act
     from consent_privacy import keyring_file
     from consent_privacy.errors import InvalidKeyringError
 
+    acts.record(Act.KEYRING_GENERATED, object_id=f"{file.resolve()} for {', '.join(tenants)}")
     try:
         keyring_file.generate(file, tenants)
     except FileExistsError:
@@ -65,9 +69,11 @@ def generate(file: Path, tenants: tuple[str, ...]) -> None:
 @click.argument("tenant")
 def add_tenant(file: Path, tenant: str) -> None:
     """Add TENANT to FILE with a first hash key. Restart the services that are to serve it."""
+    from consent_api.rights.audit import Act
     from consent_privacy import keyring_file
     from consent_privacy.errors import InvalidKeyringError
 
+    acts.record(Act.KEYRING_TENANT_ADDED, tenant=tenant, object_id=str(file.resolve()))
     try:
         keyring_file.add_tenant(file, tenant)
     except (InvalidKeyringError, OSError) as error:
@@ -95,9 +101,12 @@ def export(file: Path, target: Path | None, tenants: tuple[str, ...], hash_only:
     An earlier export is replaced, nothing else.
     """
     target = target or Path(f"{'-'.join(tenants)}.{'hash-keys' if hash_only else 'keyring'}.toml")
+    from consent_api.rights.audit import Act
     from consent_privacy import keyring_file
     from consent_privacy.errors import KeyringError
 
+    keys = "hash keys" if hash_only else "hash and seal keys"
+    acts.record(Act.KEYRING_EXPORTED, object_id=f"{keys} of {', '.join(tenants)} to {target.resolve()}")
     try:
         keyring_file.export(file, target, tenants, hash_only=hash_only)
     except FileExistsError:
@@ -117,11 +126,14 @@ def rotate(file: Path, tenant: str | None, links: bool) -> None:
     A second link key opens links once every API has read FILE; promote it then, and new links are made with it. Retire
     the old one when no message with its links is read any more, after years: they cease to work.
     """
+    from consent_api.rights.audit import Act
     from consent_privacy import keyring_file
     from consent_privacy.errors import InvalidKeyringError
 
     if links and tenant is None:
         raise click.UsageError("--links needs --tenant: whose links?")
+    kind = "seal key" if tenant is None else "link key" if links else "hash key"
+    acts.record(Act.KEYRING_KEY_ADDED, tenant=tenant, object_id=f"{kind} in {file.resolve()}")
     try:
         if tenant is None:
             key_id = keyring_file.add_seal_key(file)
@@ -141,9 +153,11 @@ def promote(file: Path, tenant: str, key_id: str, links: bool) -> None:
     """Make KEY_ID the primary hash key of TENANT, once a republish has published everything under it; or its primary
     link key."""
     from consent_api.ledger.key_rotation import required_to_promote
+    from consent_api.rights.audit import Act
     from consent_privacy import keyring_file
 
     if links:
+        acts.record(Act.KEYRING_KEY_PROMOTED, tenant=tenant, object_id=f"link key {key_id} in {file.resolve()}")
         _change_link_key(keyring_file.promote_link_key, file, tenant, key_id)
         click.echo(f"{key_id} is now the primary link key of {tenant}")
         return
@@ -161,9 +175,11 @@ def retire(file: Path, tenant: str, key_id: str, links: bool) -> None:
     whose links then cease to work. A key under which erased addresses are found alone stays: they cannot be hashed
     again, and without it an import would bring them back."""
     from consent_api.ledger.key_rotation import required_to_retire
+    from consent_api.rights.audit import Act
     from consent_privacy import keyring_file
 
     if links:
+        acts.record(Act.KEYRING_KEY_RETIRED, tenant=tenant, object_id=f"link key {key_id} in {file.resolve()}")
         _change_link_key(keyring_file.retire_link_key, file, tenant, key_id)
         click.echo(f"removed {key_id}")
         return
@@ -191,6 +207,7 @@ def _change(
     leaves: bool = False,
 ) -> None:
     """`leaves`: the key goes."""
+    from consent_api.rights.audit import Act
     from consent_privacy.errors import InvalidKeyringError
     from consent_privacy.keyring import Keyring
 
@@ -199,6 +216,8 @@ def _change(
         keys = current.hash_keys.get(tenant, ())
         if key_id in {key.id for key in keys}:
             _require_complete(current, tenant, required(keys, key_id), leaving=key_id if leaves else None)
+        act = Act.KEYRING_KEY_RETIRED if leaves else Act.KEYRING_KEY_PROMOTED
+        acts.record(act, tenant=tenant, object_id=f"hash key {key_id} in {file.resolve()}")
         # What is wrong with the tenant or the key itself is reported here.
         change(file, tenant, key_id)
     except InvalidKeyringError as error:

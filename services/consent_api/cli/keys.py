@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from consent_api.ledger.key_store import KeyExport
+    from consent_api.rights.audit import Act
 
 SCOPES = ("submit", "read", "check", "links", "admin", "rights:read", "rights:write", "console", "operate")
 
@@ -52,6 +53,7 @@ def create_key(tenant: str, scopes: tuple[str, ...], name: str, no_lift: bool) -
     which the gate reads again at its next request; files on other hosts are named on standard error.
     """
     from consent_api.ledger import key_store
+    from consent_api.rights.audit import Act
     from consent_http.api_keys import parse
     from consent_service.clock import now_micros
 
@@ -61,6 +63,7 @@ def create_key(tenant: str, scopes: tuple[str, ...], name: str, no_lift: bool) -
         )
         parsed = parse(token)
         assert parsed is not None, "create makes tokens that parse reads"
+        _audited(connection, Act.KEY_CREATED, tenant=tenant, object_id=parsed[0])
         exports = key_store.exports_of(connection, parsed[0])
     click.echo(token)
     done, left = _export_each_again(exports)
@@ -99,10 +102,14 @@ def revoke_key(key_id: str) -> None:
     what is to be run there; the command then ends with 1.
     """
     from consent_api.ledger import key_store
+    from consent_api.rights.audit import Act
     from consent_service.clock import now_micros
 
     with _owner() as connection:
         revoked = key_store.revoke(connection, key_id, now=now_micros())
+        if revoked:
+            tenant = key_store.tenant_of(connection, key_id)
+            _audited(connection, Act.KEY_REVOKED, tenant=tenant, object_id=key_id)
         exports = key_store.exports_of(connection, key_id)
     if not revoked and not exports:
         raise click.ClickException("no live key has this id; see: consent-relay keys list")
@@ -129,9 +136,11 @@ def export_keys(scope: str, path: Path) -> None:
     Host and PATH are kept in the database: `keys revoke` writes the file again, or reports that it must be.
     """
     from consent_api.ledger import key_store
+    from consent_api.rights.audit import Act
     from consent_service.clock import now_micros
 
     with _owner() as connection:
+        _audited(connection, Act.KEYS_EXPORTED, tenant=None, object_id=f"scope {scope}: {path.resolve()}")
         written = key_store.export(connection, scope=scope, path=path, host=platform.node(), now=now_micros())
     click.echo(f"{written} keys written to {path}")
 
@@ -142,11 +151,21 @@ def export_keys(scope: str, path: Path) -> None:
 def forget_export(host: str, path: Path) -> None:
     """Forget a file that `keys export` wrote and that no process reads any more."""
     from consent_api.ledger import key_store
+    from consent_api.rights.audit import Act
 
     with _owner() as connection:
         if not key_store.forget_export(connection, host=host, path=path):
             raise click.ClickException("no such export is known")
+        _audited(connection, Act.KEY_EXPORT_FORGOTTEN, tenant=None, object_id=f"{host}: {path}")
     click.echo("forgotten")
+
+
+def _audited(connection: Connection, act: Act, *, tenant: str | None, object_id: str) -> None:
+    from consent_api.ledger import database
+    from consent_api.rights import audit
+
+    at = database.clock(connection)
+    audit.add(connection, tenant=tenant, who=audit.by_operator(), act=act, object_id=object_id, at=at)
 
 
 def _export_each_again(exports: Iterable[KeyExport]) -> tuple[list[Path], list[str]]:

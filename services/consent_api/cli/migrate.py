@@ -17,8 +17,10 @@ def migrate() -> None:
     longer than CONSENT_RELAY_MIGRATE_LOCK_TIMEOUT, it names the session, lets others pass and tries again, ten times.
     Exit code 1: the table was still locked, and the session that is named has to end first.
     """
+    from consent_api.cli import acts
     from consent_api.errors import MigrationBlockedError, MisconfiguredError
     from consent_api.ledger import migrate as migration
+    from consent_api.rights.audit import Act
     from consent_api.settings import MigrateSettings
     from consent_service.exits import exit_with_errors
     from consent_service.settings import load
@@ -26,7 +28,7 @@ def migrate() -> None:
     settings = load(MigrateSettings)
     try:
         with database_errors("CONSENT_RELAY_API_DATABASE_OWNER"):
-            migration.migrate(
+            before, after = migration.migrate(
                 settings.owner,
                 settings.database,
                 lock_timeout_seconds=settings.migrate_lock_timeout,
@@ -36,4 +38,6 @@ def migrate() -> None:
         exit_with_errors([str(error)])
     except MigrationBlockedError as error:
         raise click.ClickException(str(error)) from None
+    if before != after:
+        acts.record(Act.DATABASE_MIGRATED, object_id=f"from {before or 'nothing'} to {after}")
     click.echo("the database is up to date")

@@ -54,6 +54,7 @@ def republish(
 
     Requires CONSENT_RELAY_API_DATABASE, CONSENT_RELAY_KEYRING_FILE, _KAFKA and _REGISTRY.
     """
+    from consent_api.cli import acts
     from consent_api.errors import CheckpointMismatchError, LedgerUnavailableError
     from consent_api.ledger import backlog
     from consent_api.ledger.database import connect, refuse_denied, transact
@@ -62,6 +63,7 @@ def republish(
     from consent_api.operations.republish.checkpoint import CheckpointFile
     from consent_api.operations.republish.pacing import MERGE_GROUP, BulkPacing, MergedOffsets, MergePacing
     from consent_api.outbox_relay.publisher import Publisher
+    from consent_api.rights.audit import Act
     from consent_api.settings import DatabaseSettings
     from consent_kafka import clients
     from consent_kafka.errors import ProvisionError
@@ -119,6 +121,9 @@ def republish(
             total = job.count(engine=engine, keyring=keyring, outbox=outbox, selection=selection, report=show)
             click.echo(f"would publish {total.events} events of {total.decisions} decisions")
             return
+        narrowed = {"tenant": tenant, "channel": channel, "since": since, "key": key_id}
+        named = ", ".join(f"{name} {value}" for name, value in narrowed.items() if value is not None)
+        acts.record(Act.REPUBLISHED, tenant=tenant, object_id=named or "everything")
         start = None if restart else notes.load()
         if start is not None:
             click.echo("going on where the last run stopped", err=True)

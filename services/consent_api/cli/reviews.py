@@ -12,7 +12,10 @@ import click
 from consent_service.terminal import shown
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from consent_api.ledger.ledger import Ledger
+    from consent_api.ledger.reviews import Review
 
 
 @click.group()
@@ -52,18 +55,30 @@ def resolve_review(review_id: UUID, tenant: str, resolution: str | None, by: str
     from consent_api.errors import ReviewError
     from consent_api.ledger import reviews as store
     from consent_api.ledger.lanes import Lane
+    from consent_api.rights import audit
+    from consent_api.rights.audit import Act
 
     if resolution is None:
         raise click.UsageError("give --withdrawal or --not-a-withdrawal")
     decided = store.Resolution(resolution)
+
+    def work(connection: Connection, now: int) -> Review:
+        found = store.resolve(
+            connection, ledger.context, tenant=tenant, review_id=review_id, resolution=decided, by=by, now=now
+        )
+        audit.add(
+            connection,
+            tenant=tenant,
+            who=audit.by_operator(),
+            act=Act.REVIEW_RESOLVED,
+            object_id=str(review_id),
+            at=now,
+        )
+        return found
+
     with _ledger(tenant) as ledger:
         try:
-            found = ledger.write(
-                Lane.LIVE,
-                lambda c, now: store.resolve(
-                    c, ledger.context, tenant=tenant, review_id=review_id, resolution=decided, by=by, now=now
-                ),
-            )
+            found = ledger.write(Lane.LIVE, work)
         except ReviewError as error:
             raise click.ClickException(f"{error}.") from None
     click.echo(f"{found.resolution}: {len(found.restored)} permission(s) given again")

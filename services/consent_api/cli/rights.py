@@ -374,7 +374,7 @@ def show_audit(tenant: str | None) -> None:
     with _installation(tenant) as here:
         before: int | None = None
         while found := here.ledger.transact(
-            lambda c, last=before: audit.entries(c, tenant=here.tenant, before=last)  # type: ignore[misc]
+            lambda c, last=before: audit.entries(c, audit.Filter(tenant=here.tenant), before=last)  # type: ignore[misc]
         ):
             for each in found:
                 click.echo("\t".join(map(shown, (rfc3339(each.at), each.who, each.act, each.object_id or "-"))))

@@ -112,8 +112,11 @@ def apply(replication: int, min_insync: int | None, allow_deletion: bool, add_pa
     Nothing is deleted, made shorter or moved without its option. Exit code 0 when services can start with what is
     there then; 1 when something is left that keeps them from it.
     """
+    from consent_api.cli import acts
+    from consent_api.rights.audit import Act
     from consent_kafka.errors import ProvisionError
     from consent_kafka.topic_plan import Remedy
+    from consent_service.settings import ProcessSettings, load
 
     permitted = frozenset(
         remedy
@@ -127,6 +130,8 @@ def apply(replication: int, min_insync: int | None, allow_deletion: bool, add_pa
         changes = [each for each in found if _is_permitted(each, permitted)]
         if changes:
             _confirm(len(changes), yes=yes)
+            prefix = load(ProcessSettings).topic_prefix
+            acts.record(Act.TOPICS_APPLIED, object_id=f"prefix {prefix}" if prefix else None)
             provisioner.carry_out(changes, click.echo)
     except ProvisionError as error:
         raise click.ClickException(str(error)) from None

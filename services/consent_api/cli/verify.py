@@ -50,6 +50,7 @@ def verify(channel: str | None, tenant: str | None, repair: bool, as_json: bool,
 
     Requires CONSENT_RELAY_API_DATABASE, CONSENT_RELAY_KEYRING_FILE, _KAFKA and _REGISTRY.
     """
+    from consent_api.cli import acts
     from consent_api.errors import LedgerUnavailableError, ListUnreadableError
     from consent_api.ledger.database import connect, refuse_denied
     from consent_api.ledger.ids import DecisionIds
@@ -59,6 +60,7 @@ def verify(channel: str | None, tenant: str | None, repair: bool, as_json: bool,
     from consent_api.operations.verify.composition import opened
     from consent_api.operations.verify.job import Summary
     from consent_api.operations.verify.repairing import RepairWriter
+    from consent_api.rights.audit import Act
     from consent_api.settings import DatabaseSettings
     from consent_kafka.provisioning import refuse_without_access
     from consent_kafka.registry import connect_codec
@@ -78,6 +80,8 @@ def verify(channel: str | None, tenant: str | None, repair: bool, as_json: bool,
     refuse_denied(engine)
     outbox = ChangeMessages(codec=codec, topics=settings.topics, partitions=settings.partitions)
     ledger = Ledger(engine=engine, context=LedgerContext(keyring=keyring, outbox=outbox, ids=DecisionIds()))
+    if repair:
+        acts.record(Act.LISTS_REPAIRED, tenant=tenant, object_id=f"channel {channel}" if channel else "every channel")
     writer = RepairWriter(ledger, partitions=settings.partitions)
     summary = Summary()
     repaired = 0

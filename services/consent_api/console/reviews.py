@@ -12,7 +12,6 @@ from consent_api.console.entry import Console, Visit
 from consent_api.http.reviews import Resolver
 from consent_api.ledger import reviews
 from consent_api.ledger.reviews import Resolution
-from consent_api.rights import audit
 from consent_api.rights.audit import Act
 
 SCOPE = "admin"
@@ -39,18 +38,8 @@ def routes(console: Console, resolver: Resolver) -> APIRouter:
         if wanted not in tuple(Resolution):
             return pages.fault(visit.page, 403)
 
-        def also(connection: Connection, now: int) -> None:
-            audit.add(
-                connection,
-                tenant=visit.tenant,
-                who=visit.session.who,
-                act=Act.REVIEW_RESOLVED,
-                object_id=str(review_id),
-                at=now,
-            )
-
         def work() -> Response:
-            resolver.resolve(visit.session.key, review_id, Resolution(wanted), also=also)
+            resolver.resolve(visit.session.key, review_id, Resolution(wanted))
             console.metrics.console_acts.labels(Act.REVIEW_RESOLVED.value).inc()
             return pages.redirect(visit.page, "reviews")
 

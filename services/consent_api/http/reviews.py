@@ -1,6 +1,5 @@
 """GET /v1/reviews and POST /v1/reviews/{id}: replies that are in doubt, for a person to resolve."""
 
-from collections.abc import Callable
 from typing import Annotated
 from uuid import UUID
 
@@ -15,6 +14,8 @@ from consent_api.ledger import reviews
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.reviews import Resolution, Review
+from consent_api.rights import audit
+from consent_api.rights.audit import Act
 from consent_contracts.join import SKEW_MICROS
 from consent_http import request_body
 from consent_http.callers import Caller
@@ -22,7 +23,6 @@ from consent_http.errors import ProblemError
 from consent_http.openapi import json_body, json_response
 from consent_http.problem_details import responses
 
-Also = Callable[[Connection, int], None]
 _RESOLUTION = msgspec.json.Decoder(models.ReviewResolution)
 
 ReviewId = Annotated[UUID, Path(description="As the list has it.", examples=["019ac2f1-8d60-7c41-9b52-6f0d3a5e7c18"])]
@@ -34,10 +34,8 @@ class Resolver:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
-    def resolve(
-        self, key: Caller, review_id: UUID, resolution: Resolution, *, also: Also = lambda connection, now: None
-    ) -> Review:
-        """Committed when this returns, with what ``also`` writes. ProblemError, LedgerUnavailableError."""
+    def resolve(self, key: Caller, review_id: UUID, resolution: Resolution) -> Review:
+        """Committed when this returns, with its audit entry. ProblemError, LedgerUnavailableError."""
         if resolution is Resolution.NOT_A_WITHDRAWAL and not key.may_lift:
             raise ProblemError(
                 403,
@@ -57,7 +55,14 @@ class Resolver:
                 by=key.sender,
                 now=now,
             )
-            also(connection, now)
+            audit.add(
+                connection,
+                tenant=key.tenant,
+                who=key.who,
+                act=Act.REVIEW_RESOLVED,
+                object_id=str(review_id),
+                at=now,
+            )
             return found
 
         try:

@@ -91,6 +91,11 @@ def revoke(connection: Connection, key_id: str, *, now: int) -> bool:
     return connection.execute(update(api_keys).where(live).values(revoked_at=now)).rowcount == 1
 
 
+def tenant_of(connection: Connection, key_id: str) -> str | None:
+    """None when there never was such a key."""
+    return connection.execute(select(api_keys.c.tenant).where(api_keys.c.key_id == key_id)).scalar_one_or_none()
+
+
 def export(connection: Connection, *, scope: str, path: Path, host: str, now: int) -> int:
     """Write the digests of the live keys with ``scope`` to ``path``; how many there were. The file is remembered,
     so that `keys revoke` can name it later."""

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
 from psycopg import errors, sql
 from sqlalchemy import URL, Connection, create_engine, text
 from sqlalchemy.exc import OperationalError, ProgrammingError
@@ -48,8 +49,9 @@ def migrate(
     report: Callable[[str], None] = log.warning,
     backoff: Backoff = BACKOFF,
     further: Sequence[Path] = (),
-) -> None:
-    """Repeatable, and safe to run from several hosts at once; it goes on where an interrupted one stopped.
+) -> tuple[str | None, str | None]:
+    """The schema's version before and after. Repeatable, and safe to run from several hosts at once; it goes on where
+    an interrupted one stopped.
 
     `report` is called with a line for each try that found a lock taken. `further` are directories with migrations that
     follow ours. MisconfiguredError when both URLs name one role; MigrationBlockedError after ATTEMPTS tries.
@@ -67,6 +69,7 @@ def migrate(
         refuse_denied(engine, "CONSENT_RELAY_API_DATABASE_OWNER")
         with engine.connect() as connection:
             _wait_for_other_migrate(connection, report)
+            before = _version(connection)
             pid = connection.connection.driver_connection.info.backend_pid  # type: ignore[union-attr]
             with blocking_sessions(engine, pid) as sessions:
                 retry(
@@ -76,6 +79,7 @@ def migrate(
                     stop=threading.Event(),
                     report=lambda failure: _note_blocked(failure, sessions, report),
                 )
+            return before, _version(connection)
     finally:
         engine.dispose()
 
@@ -120,6 +124,12 @@ def _upgrade(connection: Connection, further: Sequence[Path]) -> None:
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
     connection.commit()
+
+
+def _version(connection: Connection) -> str | None:
+    found = MigrationContext.configure(connection).get_current_revision()
+    connection.commit()
+    return found
 
 
 def configuration(further: Sequence[Path] = ()) -> Config:

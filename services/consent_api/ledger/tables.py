@@ -522,17 +522,18 @@ rights_requests = Table(
     Index("rights_requests_of_erasure", "erasure_id", postgresql_where=text("erasure_id IS NOT NULL")),
 )
 
-# Who did what about a person's rights: no address, no reference.
+# Who did what about a person's rights, or to the installation: no address, no reference. Without a tenant: to all.
 audit_entries = Table(
     "audit_entries",
     metadata,
     Column("entry_id", BigInteger, Identity(always=True), primary_key=True),
     Column("at", BigInteger, nullable=False),
-    Column("tenant", Text, nullable=False),
+    Column("tenant", Text),
     Column("who", Text, nullable=False),
     Column("act", Text, nullable=False),
     Column("object_id", Text),
     Index("audit_entries_of_tenant", "tenant", "entry_id"),
+    Index("audit_entries_by_time", "at", "entry_id"),
 )
 
 # Erasures (GDPR, article 17). What is left of one once it has ended: keyed hashes and numbers.

@@ -12,6 +12,7 @@ from fastapi.responses import StreamingResponse
 from sqlalchemy import Connection
 
 from consent_api.domain.validation import ValidationRules
+from consent_api.domain.validation import rfc3339 as parse_rfc3339
 from consent_api.errors import (
     KeyReusedError,
     RequestExtensionError,
@@ -31,6 +32,7 @@ from consent_api.links import theme
 from consent_api.links.theme import Themes
 from consent_api.rights import audit, exporting, models, opening, requests, texts
 from consent_api.rights.access.model import PersonalData
+from consent_api.rights.audit import Act
 from consent_api.rights.documents import html
 from consent_api.rights.exporting import ExportedFile, Format
 from consent_api.rights.person_ref import PersonRef
@@ -52,6 +54,7 @@ _SUBMISSION = msgspec.json.Decoder(models.RightsRequestSubmission)
 _RESOLUTION = msgspec.json.Decoder(models.RightsResolution)
 _EXTENSION = msgspec.json.Decoder(models.RightsExtension)
 _ACCESS = msgspec.json.Decoder(models.AccessRequest)
+_TIME = {"format": "date-time"}
 _UNKNOWN = "Use a request_id of GET /v1/rights/requests."
 
 RequestId = Annotated[UUID, Path(description="As the list has it.", examples=["019ac2f1-8d60-7c41-9b52-6f0d3a5e7c18"])]
@@ -159,7 +162,7 @@ def routes(ledger: Ledger, rules: ValidationRules, themes: Themes, dependencies:
     @router.get(
         "/v1/rights/audit",
         operation_id="listAuditEntries",
-        summary="Who did what about persons' rights",
+        summary="Who did what: about persons' rights, and to the tenant's keys",
         responses={
             200: json_response(models.AuditEntries, "The newest first."),
             **responses(401, 403, 422, 429, 503),
@@ -170,8 +173,21 @@ def routes(ledger: Ledger, rules: ValidationRules, themes: Themes, dependencies:
         before: Annotated[
             int | None, Query(description="more_before of the answer before.", ge=1, le=2**63 - 1)
         ] = None,
+        since: Annotated[
+            str | None, Query(description="RFC 3339: entries from then on.", json_schema_extra=_TIME)
+        ] = None,
+        until: Annotated[str | None, Query(description="RFC 3339: entries before.", json_schema_extra=_TIME)] = None,
+        who: Annotated[str | None, Query(description="As an entry has it.", max_length=300)] = None,
+        act: Annotated[str | None, Query(description="Of this kind.", json_schema_extra={"enum": [*Act]})] = None,
     ) -> Response:
-        return rendering.respond(handler.audit(key, before))
+        wanted = audit.Filter(
+            tenant=key.tenant,
+            since=_moment("since", since),
+            until=_moment("until", until),
+            who=who,
+            act=_act(act),
+        )
+        return rendering.respond(handler.audit(wanted, before))
 
     @router.post(
         "/v1/rights/access",
@@ -281,10 +297,8 @@ class RightsHandler:
             )
         )
 
-    def audit(self, caller: Caller, before: int | None) -> models.AuditEntries:
-        found = self._ledger.transact(
-            lambda c: audit.entries(c, tenant=caller.tenant, before=before, most=audit.PAGE + 1)
-        )
+    def audit(self, wanted: audit.Filter, before: int | None) -> models.AuditEntries:
+        found = self._ledger.transact(lambda c: audit.entries(c, wanted, before=before, most=audit.PAGE + 1))
         page = found[: audit.PAGE]
         return models.AuditEntries(
             entries=[
@@ -430,6 +444,22 @@ def to_request(found: RightsRequest, *, now: int, with_person: bool = True) -> m
         reason=found.reason,
         certificate=dict(found.certificate) if found.certificate is not None else msgspec.UNSET,
     )
+
+
+def _act(given: str | None) -> Act | None:
+    try:
+        return Act(given) if given is not None else None
+    except ValueError:
+        cure = f"Send one of {', '.join(Act)}."
+        raise ProblemError(422, "invalid-act", "There is no such act.", field="act", cure=cure) from None
+
+
+def _moment(field: str, given: str | None) -> int | None:
+    try:
+        return parse_rfc3339(given)
+    except ValueError:
+        cure = "Send a moment with its offset, such as 2026-03-01T09:30:00Z; encode + as %2B."
+        raise ProblemError(422, "invalid-time", "The moment cannot be read.", field=field, cure=cure) from None
 
 
 def _opened(found: RightsRequest) -> StoredResponse:

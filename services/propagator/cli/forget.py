@@ -37,7 +37,7 @@ def forget(name: str, yes: bool) -> None:
     Uses the propagator's settings (CONSENT_RELAY_...), and refuses while the destinations file names NAME. Restart the
     propagators without it first: one that runs with an older file would write new rows.
     """
-    from consent_service import settings, startup
+    from consent_service import acts, settings, startup
     from propagator.cli.declared import read_destinations
     from propagator.settings import PropagatorSettings
 
@@ -54,6 +54,7 @@ def forget(name: str, yes: bool) -> None:
         raise click.ClickException(f"{topic} has no row of destination {name}. Stored destinations: {known}")
     if not yes:
         click.confirm(f"Delete {len(own):,} rows of destination {name} from {topic}?", abort=True)
+    acts.record("destination_forgotten", object_id=f"{name} in {topic}")
     _write_tombstones(loaded, topic, own)
     click.echo(f"{len(own):,} rows of destination {name} deleted from {topic}")
 

@@ -66,7 +66,7 @@ def test_nothing_of_the_person_is_found_and_the_refusal_stays(rig: ErasureRig) -
     assert objection.review_at is not None
     assert objection.review_at > ended.requested_at + 3 * YEAR
     with rig.owner.connect() as connection:
-        done = audit.entries(connection, tenant="acme")
+        done = audit.entries(connection, audit.Filter(tenant="acme"))
     assert [each.act for each in done] == ["erasure_ended", "erasure_begun"]
 
 

@@ -14,6 +14,7 @@ from consent_api.http import app
 from consent_api.ledger import reviews
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.reviews import NewReview
+from consent_api.rights import audit
 from consent_privacy.keyring import Keyring
 from consent_service.clock import now_micros
 
@@ -45,6 +46,9 @@ def test_the_list_is_printed_and_a_review_is_resolved(run: CommandRun, owner_eng
     assert [line.split("\t")[0] for line in listed] == ids
     assert "\x1b" not in listed[0]
     assert run("resolve", ids[0], "--withdrawal", "--by", "ada").output.startswith("withdrawal: 0 ")
+    with owner_engine.connect() as connection:
+        [entry] = audit.entries(connection, audit.Filter(tenant="acme"))
+    assert (entry.act, entry.object_id, entry.who) == ("review_resolved", ids[0], audit.by_operator())
     again = run("resolve", ids[0], "--not-a-withdrawal", "--by", "ada")
     assert again.exit_code == 1
     assert "resolved otherwise" in again.output

@@ -21,7 +21,7 @@ def installations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Keyring:
 
 def test_the_settings_name_the_keyring_and_the_tenant_the_export(installations: Keyring) -> None:
     ended = CliRunner().invoke(command, ["export", "--hash-only", "--tenant", "acme"])
-    assert (ended.exit_code, ended.output) == (0, "wrote acme.hash-keys.toml\n")
+    assert (ended.exit_code, ended.stdout) == (0, "wrote acme.hash-keys.toml\n")
     exported = Keyring.load(Path("acme.hash-keys.toml"))
     assert (exported.tenants, exported.seal_keys) == (("acme",), ())
     assert exported.hash_keys["acme"] == installations.hash_keys["acme"]
@@ -29,7 +29,7 @@ def test_the_settings_name_the_keyring_and_the_tenant_the_export(installations: 
 
 def test_an_export_with_seal_keys_has_a_name_of_its_own(installations: Keyring) -> None:
     ended = CliRunner().invoke(command, ["export", "--tenant", "acme", "--tenant", "other"])
-    assert ended.output == "wrote acme-other.keyring.toml\n"
+    assert ended.stdout == "wrote acme-other.keyring.toml\n"
     assert Keyring.load(Path("acme-other.keyring.toml")).seal_keys == installations.seal_keys
 
 

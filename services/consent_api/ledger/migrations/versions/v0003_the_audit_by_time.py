@@ -1,0 +1,18 @@
+"""The audit is listed by time, over all tenants."""
+
+from __future__ import annotations
+
+from consent_api.ledger.migrations import online
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    online.create_index("audit_entries_by_time", "audit_entries (at, entry_id)")
+
+
+def downgrade() -> None:
+    raise NotImplementedError("migrations only go forward: restore a backup instead")
