@@ -103,7 +103,7 @@ def test_its_health_is_asked_where_it_answers(service: str) -> None:
     assert f"127.0.0.1:{metrics_port()}/readyz" in " ".join(OURS[service]["healthcheck"]["test"])
 
 
-@pytest.mark.parametrize("service", OURS.keys() - LASTING.keys() - {"sandbox"})
+@pytest.mark.parametrize("service", sorted(OURS.keys() - LASTING.keys() - {"sandbox"}))
 def test_what_ends_by_itself_is_not_asked_for_its_health(service: str) -> None:
     assert OURS[service]["healthcheck"] == {"disable": True}
     assert OURS[service]["restart"] == "no"

@@ -177,19 +177,23 @@ def test_its_ports_are_those_where_it_answers(name: str) -> None:
     assert matches({"matchLabels": service["spec"]["selector"]}, pod_labels(workload))
 
 
-@pytest.mark.parametrize("name", PROCESSES)
-def test_its_probes_ask_pages_that_exist(name: str) -> None:
+@pytest.fixture(scope="module")
+def health_pages() -> Iterator[str]:
+    """The URL of the pages that every process serves."""
     server = serve_metrics(CollectorRegistry(), Health(), "127.0.0.1", 0)
-    probes = container(of_kind(BASE, *WORKLOADS)[name])
-    try:
-        asked = {}
-        for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
-            page = probes[probe]["httpGet"]
-            assert page["port"] == "metrics"
-            assert httpx.get(f"http://127.0.0.1:{server.port}{page['path']}").status_code == 200
-            asked[probe] = page["path"]
-    finally:
-        server.close()
+    yield f"http://127.0.0.1:{server.port}"
+    server.close()
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_its_probes_ask_pages_that_exist(name: str, health_pages: str) -> None:
+    probes = {
+        probe: container(of_kind(BASE, *WORKLOADS)[name])[probe]["httpGet"]
+        for probe in ("startupProbe", "livenessProbe", "readinessProbe")
+    }
+    assert {page["port"] for page in probes.values()} == {"metrics"}
+    assert all(httpx.get(f"{health_pages}{page['path']}").status_code == 200 for page in probes.values())
+    asked = {probe: page["path"] for probe, page in probes.items()}
     assert asked == {"startupProbe": "/startupz", "livenessProbe": "/healthz", "readinessProbe": "/readyz"}
 
 
