@@ -274,13 +274,17 @@ class MergePartition:
     def _commit(self, chunk: DecodedChanges, lane: Lane) -> list[Rejected]:
         with self._metrics.merge_seconds.time():
             now = self._clock()
-            current, was_due = self._load_current(chunk.changes, now)
-            merged = merge(current, chunk.changes, rewrites=chunk.rewrites, rank=self._seal_rank)
+            current, was_due, lost = self._load_current(chunk.changes, now)
+            # What cannot be read is replaced even by a change that adds nothing: it may hold what was erased.
+            replaced = {at for at, each in enumerate(chunk.changes) if (each.channel, each.address_key) in lost}
+            merged = merge(current, chunk.changes, rewrites=chunk.rewrites | replaced, rank=self._seal_rank)
             written = self._serde.encode_entries(
                 merged.entries, current, now, bulk=lane is Lane.BULK, rewrites=merged.rewrites
             )
         if written.rows:
-            self._write(written, was_due, newly_erased(written.entries, current))
+            # Of one that cannot be read no erasure is known.
+            known = {key: entry for key, entry in current.items() if key not in lost}
+            self._write(written, was_due, newly_erased(written.entries, known))
         mismatches = [tenant_mismatch(chunk.sources[position]) for position in merged.tenant_mismatches]
         rejected = [*chunk.rejected, *mismatches]
         self._metrics.truncated_entries.inc(written.truncated)
@@ -292,22 +296,25 @@ class MergePartition:
 
     def _load_current(
         self, changes: Sequence[AddressEntry], now: int
-    ) -> tuple[dict[EntryKey, AddressEntry], dict[EntryKey, int]]:
-        """The stored entries of the changes' keys, and their expiry times."""
+    ) -> tuple[dict[EntryKey, AddressEntry], dict[EntryKey, int], set[EntryKey]]:
+        """The stored entries of the changes' keys, their expiry times, and which of them cannot be read."""
         assert self._store is not None
         first_of_place: dict[EntryKey, AddressEntry] = {}
         for change in changes:
             first_of_place.setdefault((change.channel, change.address_key), change)
         found = self._store.get(first_of_place)
-        current, was_due = {}, {}
+        current, was_due, lost = {}, {}, set()
         for (place, change), held in zip(first_of_place.items(), found, strict=True):
             if held is None:
                 continue
             if held.due is not None:
                 was_due[place] = held.due
             entry = self._decoded(place, held.data)
-            current[place] = fail_closed_entry(change, lost=held.data, now=now) if entry is None else entry
-        return current, was_due
+            if entry is None:
+                lost.add(place)
+                entry = fail_closed_entry(change, lost=held.data, now=now)
+            current[place] = entry
+        return current, was_due, lost
 
     def _decoded(self, place: EntryKey, data: bytes) -> AddressEntry | None:
         """An entry, decoded when it is first needed; None when it cannot be read."""

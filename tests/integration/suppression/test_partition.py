@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -245,36 +247,62 @@ def test_erased_address_is_forgotten(rig: Rig) -> None:  # R33
     assert statuses(rig.entries()) == {"k1.1": ["given"]}
 
 
+ERASURE: dict[str, Any] = {
+    "subject_ref": None,
+    "purpose": "*",
+    "status": "objected",
+    "decision_id": "d9",
+    "sealed_address": None,
+    "effective_at": NOW + 60 * SECOND,
+    "recorded_at": NOW + 60 * SECOND,
+    "erased_at": NOW + 60 * SECOND,
+}
+
+
 def test_what_an_erasure_replaces_leaves_the_files_of_the_local_state(rig: Rig) -> None:  # R33
     secret = uuid4().bytes
-
-    def on_disk() -> bool:
-        return any(secret in file.read_bytes() for file in rig.state_dir.rglob("*") if file.is_file())
-
-    erasure = {
-        "subject_ref": None,
-        "purpose": "*",
-        "status": "objected",
-        "decision_id": "d9",
-        "sealed_address": None,
-        "effective_at": NOW + 60 * SECOND,
-        "recorded_at": NOW + 60 * SECOND,
-        "erased_at": NOW + 60 * SECOND,
-    }
     with rig.partition("a") as merging:
         merging.merge([rig.change(1, sealed_address=b"s1:" + secret)])
-    assert on_disk()
-    compactor = Compactor(delay_seconds=0)
-    compactor.start()
-    rig.compactor = compactor
-    with rig.partition("a") as merging:
-        merging.merge([rig.change(1, **erasure)])
-        until(lambda: not on_disk(), what="the secret has left the files")
-    # A new instance restores both records, where the topic has not been compacted.
-    with rig.partition("b"):
-        until(lambda: not on_disk(), what="the secret is not restored")
-    compactor.close()
+    assert on_disk(rig, secret)
+    with compacting(rig):
+        with rig.partition("a") as merging:
+            merging.merge([rig.change(1, **ERASURE)])
+            until(lambda: not on_disk(rig, secret), what="the secret has left the files")
+        # A new instance restores both records, where the topic has not been compacted.
+        with rig.partition("b"):
+            until(lambda: not on_disk(rig, secret), what="the secret is not restored")
     assert [entry.sealed_address for entry in rig.entries().values()] == [None]
+
+
+def test_so_does_an_entry_that_cannot_be_read(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:  # R33
+    secret = uuid4().bytes
+    with rig.partition("a") as merging:
+        merging.merge([rig.change(2)])
+    [(_, framed)] = rig.records()
+    assert framed is not None
+    rig.write_foreign(b"k1.1", framed[:5] + b"\xff" * 30 + secret)
+    with rig.partition("b"):
+        pass  # It has met the schema by then: what follows its header is stored as it is.
+    assert on_disk(rig, secret)
+    caplog.set_level("INFO", logger="consent_state.compactor")
+    with compacting(rig), rig.partition("b") as merging:
+        until(lambda: caplog.records, what="what the restore had requested is compacted")
+        assert on_disk(rig, secret)
+        merging.merge([rig.change(1, **ERASURE)])
+        until(lambda: not on_disk(rig, secret), what="the secret has left the files")
+
+
+def on_disk(rig: Rig, secret: bytes) -> bool:
+    return any(secret in file.read_bytes() for file in rig.state_dir.rglob("*") if file.is_file())
+
+
+@contextmanager
+def compacting(rig: Rig) -> Iterator[None]:
+    """Partitions opened within have what they request compacted at once."""
+    compactor = rig.compactor = Compactor(delay_seconds=0)
+    compactor.start()
+    yield
+    compactor.close()
 
 
 def test_older_writer_is_fenced_and_the_newest_state_is_kept(rig: Rig) -> None:  # R43
