@@ -17,7 +17,7 @@ from alembic.script import ScriptDirectory
 from consent_api.ledger.migrate import configuration
 
 POSTGRES = "16"
-"""The oldest that is supported."""
+"""Older than any that we test with: what is safe there is safe in later ones."""
 # `migrate` sets lock_timeout for its session; a statement that locks nothing may last. The rest is about style.
 _NOT_OURS = (
     "require-lock-timeout",
