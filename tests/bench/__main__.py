@@ -36,6 +36,7 @@ NAMES = (
     "inbound",
     "rolling",
     "footprint",
+    "migrate",
 )
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -52,8 +53,8 @@ def bench(names: tuple[str, ...], docs: Path | None) -> None:
     """Measure, against baselines in the same run, and report which targets are met.
 
     NAME is one or more of codec, transport, suppression_stage, recovery, check, end_to_end, push, lanes, resolved,
-    propagator, verify, inbound, rolling, footprint; without one, all run, which takes about twenty minutes, and
-    docs/benchmarks.md and docs/benchmarks.json are written.
+    propagator, verify, inbound, rolling, footprint, migrate; without one, all run, which takes about half an hour,
+    and docs/benchmarks.md and docs/benchmarks.json are written.
 
     Kafka, the registry and PostgreSQL are started as the tests start them; CONSENT_RELAY_TEST_SERVERS may name a file
     with servers that run already. Leave the machine alone meanwhile. The exit code is 1 when a benchmark failed; a
