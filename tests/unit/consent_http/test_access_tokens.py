@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,8 @@ async def test_a_good_token_is_a_caller(tokens: AccessTokens, issuer: Issuer, ki
 
 GOOD: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "one of several audiences": ({"aud": ["https://other.example.com", AUDIENCE]}, {}),
-    "expired within the leeway": ({"exp": NOW - 5}, {}),
-    "not valid yet within the leeway": ({"nbf": NOW + 5}, {}),
+    "expired within the leeway": ({"exp": timedelta(seconds=-5)}, {}),
+    "not valid yet within the leeway": ({"nbf": timedelta(seconds=5)}, {}),
     "without a type": ({}, {"typ": "JWT"}),
     "with a header that no standard names": ({}, {"nonce": "x"}),
     "with keys of its own, which are not looked at": (
@@ -68,6 +69,11 @@ GOOD: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 @pytest.mark.parametrize("case", GOOD)
 async def test_is_taken(tokens: AccessTokens, issuer: Issuer, case: str) -> None:
     claims, header = GOOD[case]
+    now = int(time.time())  # Of the test: those times are seconds from it.
+    claims = {
+        name: now + int(value.total_seconds()) if isinstance(value, timedelta) else value
+        for name, value in claims.items()
+    }
     assert (await tokens.caller(issuer.token(header=header, **claims))).id == "crm"
 
 

@@ -30,7 +30,9 @@ def request(scheme: str) -> Request:
 def test_behind_https_the_cookie_is_bound_to_the_host(
     tmp_path: Path, scheme: str, url: str | None, is_bound: bool
 ) -> None:
-    entrance = Entrance(KeyFile(tmp_path / "keys.json"), Sessions(), url=url, explains=False)
+    file = tmp_path / "keys.json"
+    api_keys.write(file, [])
+    entrance = Entrance(KeyFile(file), Sessions(), url=url, explains=False)
     cookie = entrance.cookie(request(scheme)).set("t")
     assert cookie.startswith("__Host-status=t; ") is is_bound
     assert cookie.endswith("; Secure") is is_bound

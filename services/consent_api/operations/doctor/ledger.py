@@ -56,7 +56,7 @@ def judge_server(server: ServerFacts, *, required: str) -> Sequence[Finding]:
         found.append(_fault(DATABASE, text, "run: consent-relay migrate"))
     elif server.schema_version > required:
         text = f"its migration is {server.schema_version}, newer than {required} of this release"
-        cure = "go on with the upgrade: two releases may run side by side, not more (docs/backup-and-upgrade.md)"
+        cure = "go on with the upgrade: two releases may run side by side, not more (docs/upgrade.md)"
         found.append(Finding(name=DATABASE, result=Result.WARNING, found=text, cure=cure))
     if not server.durable:
         text = "fsync or full_page_writes is off: a crash of its host loses decisions that were acknowledged"
@@ -74,7 +74,7 @@ def judge_partitions(recorded: Mapping[str, int], configured: int) -> Sequence[F
         _fault(
             PARTITIONS,
             f"the {lane} lane was published to {number} partitions, CONSENT_RELAY_PARTITIONS is {configured}",
-            f"set CONSENT_RELAY_PARTITIONS={number}, or see docs/backup-and-upgrade.md, What a topic's change takes",
+            f"set CONSENT_RELAY_PARTITIONS={number}, or see docs/upgrade.md, What a topic's change takes",
         )
         for lane, number in recorded.items()
         if number not in (0, configured)

@@ -11,7 +11,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.execute("ALTER TABLE audit_entries ALTER COLUMN tenant DROP NOT NULL")
+    # The release before reads the entries of one tenant, among which those of none never are.
+    op.execute("-- squawk-ignore ban-drop-not-null\nALTER TABLE audit_entries ALTER COLUMN tenant DROP NOT NULL")
 
 
 def downgrade() -> None:
