@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -207,14 +208,22 @@ class SecretWatch:
     def _run(self) -> None:
         while True:
             for file, counted in list(self._counted.items()):
-                self._health.heartbeat(_PART, file.name)
-                file.refresh()
+                self._health.heartbeat(_PART, file.name, within=math.inf)
+                self._refresh(file)
                 failures = self._counted[file] = file.failures
                 self._metrics.reload_errors.labels(file.name).inc(failures - counted)
                 self._health.note(f"secret {file.name}", file.error)
-            self._health.heartbeat(_PART)
+            self._health.heartbeat(_PART, within=math.inf)
             if self._stop.wait(self._every):
                 return
+
+    def _refresh(self, file: SecretFile[Any]) -> None:
+        """A bad file comes to all processes at once: none of them ends by what no reader of ours foresaw."""
+        try:
+            file.refresh()
+        except Exception:
+            self._metrics.reload_errors.labels(file.name).inc()
+            log.exception("a secret cannot be read, for an unforeseen reason", extra={"secret": file.name})
 
 
 _Seen = tuple[tuple[int, ...], ...]

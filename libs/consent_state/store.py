@@ -223,9 +223,6 @@ class StateStore:
         What a crash of the process loses is a suffix of the writes, of a minute at most, positions included.
         """
         merged = self._positions
-        if batch.purged:
-            with self._purges_lock:
-                self._purges = joined(self._purges, batch.purged)
         if positions is not None or forgotten or batch.purged:
             known = {at: position for at, position in self._positions.items() if at not in forgotten}
             merged = {**known, **(positions or {})}
@@ -234,7 +231,7 @@ class StateStore:
                 partitions=self._partitions,
                 at=time.time(),
                 positions=[(at.topic, at.partition, position) for at, position in merged.items()],
-                purges=self._pending_purges(),
+                purges=joined(self._pending_purges(), batch.purged),
             )
             batch.put(_POSITIONS_KEY, _encode_checkpoint(checkpoint))
         with self._rocksdb_errors() as database:
@@ -244,6 +241,9 @@ class StateStore:
                 self._flushed = time.monotonic()
         self._positions = merged
         if batch.purged:
+            # After the rows: a compaction between the two would count the range as done with the old row still in it.
+            with self._purges_lock:
+                self._purges = joined(self._purges, batch.purged)
             self._request_compaction()
 
     def compact(self) -> int:
@@ -255,7 +255,8 @@ class StateStore:
         with self._compacting:
             database = self._database
             with self._purges_lock:
-                self._purging, self._purges = self._purges, ()
+                # What an earlier one did not end with is done again.
+                self._purging, self._purges = joined(self._purging, self._purges), ()
             ranges = self._purging
             if database is None or not ranges:
                 return 0
@@ -401,7 +402,7 @@ class StateStore:
             return (*self._purging, *self._purges)
 
     def _request_compaction(self) -> None:
-        if self._compactor is not None and self._purges:
+        if self._compactor is not None and self._pending_purges():
             self._compactor.request(self)
 
     def _close_database(self) -> None:

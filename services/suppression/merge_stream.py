@@ -190,7 +190,7 @@ class MergePartitionFactory:
             partition=partition,
             topics=self._topics,
             codec=self._codec,
-            writer=FencedWriter(lambda: self._producer(partition), partition, stopping=stopping),
+            writer=FencedWriter(lambda: self._producer(partition), partition, stopping=stopping, beat=beat),
             restorer=StateRestorer(
                 make_consumer=self._consumer,
                 admin=self._admin,

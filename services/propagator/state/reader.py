@@ -213,6 +213,7 @@ class StateReader:
 
     def _report(self, failure: Failure[Exception]) -> None:
         log.warning("the tables cannot be opened; trying again", extra={"error": str(failure.error)})
+        self._health.heartbeat(NAME, "restoring")
         self._health.set_ready(NAME, str(failure.error))
 
     def _rebuild(self, partition: int, error: StateStoreCorruptedError) -> None:
@@ -235,6 +236,7 @@ class StateReader:
         positions: dict[TopicPartition, Position] = {}
         for tables in self.tables:
             self._current = tables.partition
+            self._health.heartbeat(NAME, "restoring")
             positions |= self._restore_partition(tables)
             self.freshness.forget(tables.partition)
             tables.load()

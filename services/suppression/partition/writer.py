@@ -32,10 +32,19 @@ class Row(NamedTuple):
 class FencedWriter:
     """Writes rows to one partition number of several topics, all or none of a call. Used by one thread at a time."""
 
-    def __init__(self, make_producer: Callable[[], Producer], partition: int, *, stopping: threading.Event) -> None:
+    def __init__(
+        self,
+        make_producer: Callable[[], Producer],
+        partition: int,
+        *,
+        stopping: threading.Event,
+        beat: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`beat` is called while the broker does not answer, several times in each session time-out."""
         self._make_producer = make_producer
         self._partition = partition
         self._stopping = stopping
+        self._beat = beat
         self._producer: Any = None
 
     def open(self) -> None:
@@ -137,6 +146,7 @@ class FencedWriter:
                 raise TransactionAbortedError(f"the transaction was aborted: {_name(error)}") from error
 
     def _raise_if_stopping(self) -> None:
+        self._beat()
         if self._stopping.is_set():
             self.close()
             raise StoppedError("stopped while the broker does not answer")
