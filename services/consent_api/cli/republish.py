@@ -50,7 +50,7 @@ def republish(
     consent-relay keyring promote and retire refuse until such a run has ended (--channel and --since do not count).
 
     After topics were wiped the list knows nothing until this has ended: stop every service, run consent-relay topics
-    apply, start the suppression stage alone, run this, and start the others when nothing of it lags.
+    apply, start the suppression stage and the relay, run this, and start the others when nothing of it lags.
 
     Requires CONSENT_RELAY_API_DATABASE, CONSENT_RELAY_KEYRING_FILE, _KAFKA and _REGISTRY.
     """
