@@ -67,7 +67,7 @@ async def tab(site: str) -> AsyncIterator[Tab]:
 
 def link(ledger: Ledger, kind: LinkKind) -> str:
     of = Link(tenant="acme", kind=kind, channel="email", address=EMAIL, purpose="promotions")
-    return f"/{'u' if kind is LinkKind.ONE_CLICK else 'p'}/{Links(ledger.context.keyring).token(of)}"
+    return f"/{'u' if kind is LinkKind.ONE_CLICK else 'p'}/{Links(lambda: ledger.context.keyring).token(of)}"
 
 
 def grant(ledger: Ledger) -> None:
