@@ -29,7 +29,7 @@ HOUR = 3_600_000_000
 
 @pytest.fixture(params=[-HOUR, HOUR], ids=["an hour behind", "an hour ahead"])
 def apart(request: pytest.FixtureRequest, ledger: Ledger) -> Ledger:
-    return replace(ledger, clock=lambda: ledger.clock() + request.param)
+    return Ledger(engine=ledger.engine, context=ledger.context, clock=lambda: ledger.clock() + request.param)
 
 
 @pytest.fixture

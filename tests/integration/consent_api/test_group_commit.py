@@ -162,7 +162,7 @@ def test_the_same_request_twice_in_one_group_is_carried_out_once(ledger: Ledger,
 def test_without_a_database_every_caller_in_the_group_gets_the_error(ledger: Ledger) -> None:
     async def story() -> None:
         url = ledger.engine.url.set(port=1)
-        unreachable = replace(ledger, engine=connect(url, pool_size=2, application="tests"))
+        unreachable = Ledger(engine=connect(url, pool_size=2, application="tests"), context=ledger.context)
         commits = GroupCommit(unreachable)
         sent = (commits.commit_grouped(_submission(number)) for number in range(5))
         assert {type(each) for each in await asyncio.gather(*sent, return_exceptions=True)} == {LedgerUnavailableError}
