@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_SEIZE, _INTERRUPT, _DETACH = 0x4206, 0x4207, 17
-_WALL = 0x40000000
-"""waitpid: threads too."""
-_libc = ctypes.CDLL(None, use_errno=True)
+# In a process of its own: the parent of a traced process would take the stop for its end.
+_TRACER = """
+import ctypes, os, sys
+libc, thread, null = ctypes.CDLL(None, use_errno=True), int(sys.argv[1]), ctypes.c_void_p(0)
+def ptrace(request):
+    if libc.ptrace(ctypes.c_long(request), ctypes.c_long(thread), null, null) == -1:
+        sys.exit("ptrace: " + os.strerror(ctypes.get_errno()))
+ptrace(0x4206)  # PTRACE_SEIZE
+ptrace(0x4207)  # PTRACE_INTERRUPT
+os.waitpid(thread, 0x40000000)  # __WALL: threads too.
+print("frozen", flush=True)
+sys.stdin.read()
+ptrace(17)  # PTRACE_DETACH
+"""
 
 
 @contextmanager
 def frozen_thread(thread_id: int) -> Iterator[None]:
-    """Until the block ends; both ends in one thread of the caller. The main thread's id is that of the process.
+    """Until the block ends. The main thread's id is that of the process.
 
     OSError where the kernel does not let this user trace the process.
     """
-    _ptrace(_SEIZE, thread_id)
-    try:
-        _ptrace(_INTERRUPT, thread_id)
-        os.waitpid(thread_id, _WALL)
-        yield
-    finally:
-        _ptrace(_DETACH, thread_id)
-
-
-def _ptrace(request: int, thread_id: int) -> None:
-    null = ctypes.c_void_p(0)
-    if _libc.ptrace(ctypes.c_long(request), ctypes.c_long(thread_id), null, null) == -1:
-        number = ctypes.get_errno()
-        raise OSError(number, f"ptrace: {os.strerror(number)}")
+    command = [sys.executable, "-c", _TRACER, str(thread_id)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as tracer:
+        assert tracer.stdin is not None
+        assert tracer.stdout is not None
+        if tracer.stdout.readline() != "frozen\n":
+            raise OSError(f"thread {thread_id} cannot be frozen")
+        try:
+            yield
+        finally:
+            tracer.stdin.close()
+            tracer.wait()
