@@ -67,11 +67,6 @@ class AccessTokenSettings(ProcessSettings):
         30, ge=0, le=300, description="seconds that the issuer's clock may differ from ours, for exp, nbf and iat"
     )
 
-    @field_validator("oauth_algorithms", "oauth_scopes", mode="before")
-    @classmethod
-    def _split_words(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
     @field_validator("oauth_algorithms")
     @classmethod
     def _asymmetric(cls, names: tuple[str, ...]) -> tuple[str, ...]:

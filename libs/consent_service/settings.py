@@ -10,7 +10,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -24,7 +24,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 PREFIX = "CONSENT_RELAY_"
-CommaSeparated = Annotated[tuple[str, ...], NoDecode]
+
+
+def _parts(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parts)]
+"""Parts without the blanks around them; an empty part is none."""
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _SERVICE_LINK = re.compile(r"(?:tcp|udp|sctp)://", re.IGNORECASE)
 """What Kubernetes and Docker put into CONSENT_RELAY_API_PORT beside a service named consent-relay-api."""

@@ -97,11 +97,6 @@ class SubmissionSettings(DatabaseSettings):
         50, ge=1, le=1_000, description="addresses of one subject, on all channels together; more are refused"
     )
 
-    @field_validator("refused_references", "purposes", mode="before")
-    @classmethod
-    def _split_list(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
     @field_validator("purposes")
     @classmethod
     def _purpose_slugs(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
@@ -313,11 +308,6 @@ class IngestSettings(SubmissionSettings):
         " permissions lift no refusal: imports and feeds, such as a CRM's",
     )
     metrics_port: int = Field(9467, ge=0, le=65535, description="port of /metrics and the health pages; 0: any")
-
-    @field_validator("ingest_live_tenants", "ingest_bulk_tenants", "ingest_no_lift", mode="before")
-    @classmethod
-    def _split_names(cls, value: object) -> object:
-        return tuple(filter(None, (part.strip() for part in value.split(",")))) if isinstance(value, str) else value
 
 
 class OwnerSettings(ProcessSettings):

@@ -49,11 +49,6 @@ class StatusSettings(ProcessSettings):
         None, description="URL of the API, which explains pasted addresses; without it none is explained"
     )
 
-    @field_validator("status_targets", mode="before")
-    @classmethod
-    def _split_targets(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
     @field_validator("status_targets")
     @classmethod
     def _known_targets(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
