@@ -138,9 +138,15 @@ def test_what_kafka_has_lost_permits_no_one_and_comes_back(failing: FailingSyste
 def test_a_hole_is_named_over_restarts_until_it_is_repaired(failing: FailingSystem) -> None:
     people = failing.people()
     failing.end("suppression")
+    read = ends_of_changes(failing)
     for person in people.withdrawing:
         failing.withdraw(person)
     failing.await_published()
+    # A partition in which nothing was published since has nothing to lose.
+    failing.eventually(
+        "the relay publishes in every partition",
+        lambda _: all(end > before for end, before in zip(ends_of_changes(failing), read, strict=True)),
+    )
     failing.kill("relay")  # who would repair it
     deleted_records(changes)(failing)
     for _ in range(2):
@@ -159,6 +165,13 @@ def test_a_hole_is_named_over_restarts_until_it_is_repaired(failing: FailingSyst
     failing.start("relay")
     failing.eventually("answers are right", failing.are_right)
     failing.eventually("it is named no more", lambda _: open_holes(failing) == 0)
+
+
+def ends_of_changes(failing: FailingSystem) -> list[int]:
+    """Of each partition of the live changes."""
+    with failing.reader() as reader:
+        places = [TopicPartition(failing.topics.changes, each) for each in range(PARTITIONS)]
+        return [reader.get_watermark_offsets(place, timeout=30)[1] for place in places]
 
 
 def open_holes(failing: FailingSystem) -> float:
