@@ -20,7 +20,7 @@ from local_stack.stack import Stack
 from tests.bench.figures import Figure, Servers
 from tests.bench.processor_time import server_processes
 from tests.bench.sandbox_client import SandboxClient
-from tests.bench.system import system
+from tests.bench.system import OWN_WEBHOOK, system
 from tests.support.evidence import EVIDENCE
 from tests.support.waiting import until
 
@@ -29,17 +29,10 @@ BATCH = 1_000
 PATIENCE = 600.0
 SERVICES = ("api", "relay", "ingest", "suppression", "gate", "propagator", "lag")
 WITH_STATE = ("suppression", "propagator")
-DESTINATIONS = """\
-destinations:
-  - name: own-webhook
-    connector: webhook
-    channel: email
-    url: {sandbox}/webhook/own
-    credentials: {{secret: {{file: secrets/webhook}}}}
-    options: {{allow_private: true}}
-    purposes: same
+DESTINATIONS = f"""\
+{OWN_WEBHOOK.rstrip()}
     push_permissions: true
-    limits: {{calls_per_second: 5000, burst: 5000, concurrency: 64}}
+    limits: {{{{calls_per_second: 5000, burst: 5000, concurrency: 64}}}}
 """
 ACCOUNT = "webhook/own"
 

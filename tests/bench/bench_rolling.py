@@ -4,16 +4,14 @@ fails, and how long a tool waits for a withdrawal."""
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from statistics import quantiles
-from typing import Any
 
 from tests.bench.figures import Figure, Servers
 from tests.bench.load import PURPOSE, micros
 from tests.bench.sandbox_client import SandboxClient
 from tests.bench.system import OWN_WEBHOOK, system
-from tests.support.rolling_restart import SHUTDOWN_DELAY, clients, roll, with_second_instances
+from tests.support.rolling_restart import SHUTDOWN_DELAY, clients, roll, with_second_instances, withdrawals
 
 RATE = 200.0
 PROMISE_SECONDS = 5.0
@@ -29,7 +27,7 @@ def measure(servers: Servers) -> list[Figure]:
     ):
         sandbox.answer_at_once(_ACCOUNT)
         instances = with_second_instances(stack)
-        with clients(instances, api_key=stack.endpoints.api_key, bodies=_bodies(), rate=RATE) as answered:
+        with clients(instances, api_key=stack.endpoints.api_key, bodies=withdrawals("rolled"), rate=RATE) as answered:
             time.sleep(_WARM_UP_SECONDS)
             began = time.monotonic()
             ended = roll(stack)
@@ -58,11 +56,3 @@ def measure(servers: Servers) -> list[Figure]:
         Figure(name="rolling restart: accepted to 2xx, p50", value=waited[49] / 1e6, unit="s"),
         Figure(name="rolling restart: a process, stop to ready", value=seconds / len(ended), unit="s"),
     ]
-
-
-def _bodies() -> Iterator[dict[str, Any]]:
-    number = 0
-    while True:
-        number += 1
-        address = f"rolled-{number}@example.com"
-        yield {"channel": "email", "address": address, "purpose": PURPOSE, "status": "withdrawn"}

@@ -55,6 +55,13 @@ def with_second_instances(stack: Stack) -> list[Instance]:
     ]
 
 
+def withdrawals(name: str) -> Iterator[dict[str, Any]]:
+    """Of promotions by e-mail, each of another person; `name` is part of the addresses."""
+    for number in itertools.count(1):
+        address = f"{name}-{number}@example.com"
+        yield {"channel": "email", "address": address, "purpose": "promotions", "status": "withdrawn"}
+
+
 def stop_second_instances(stack: Stack) -> None:
     for kind in _SECOND:
         stack.supervisor.child(f"{kind}-2").stop()

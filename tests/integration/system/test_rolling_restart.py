@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
 from uuid import uuid4
 
 import httpx
 
 from local_stack.stack import Stack
-from tests.support.rolling_restart import clients, roll, stop_second_instances, with_second_instances
+from tests.support.rolling_restart import clients, roll, stop_second_instances, with_second_instances, withdrawals
 from tests.support.waiting import until
 
 DELIVERED = ("accepted", "effective")
-
-
-def withdrawals() -> Iterator[dict[str, Any]]:
-    run = uuid4().hex[:8]
-    number = 0
-    while True:
-        number += 1
-        address = f"rolled-{run}-{number}@example.com"
-        yield {"channel": "email", "address": address, "purpose": "promotions", "status": "withdrawn"}
 
 
 def test_no_request_fails_while_every_process_is_restarted(system: Stack) -> None:  # R1, R41
     endpoints = system.endpoints
     instances = with_second_instances(system)
     try:
-        with clients(instances, api_key=endpoints.api_key, bodies=withdrawals(), rate=20) as answered:
+        with clients(
+            instances, api_key=endpoints.api_key, bodies=withdrawals(f"rolled-{uuid4().hex[:8]}"), rate=20
+        ) as answered:
             ended = roll(system)
     finally:
         stop_second_instances(system)
