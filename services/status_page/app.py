@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from consent_http import http_server, problem_details, request_id_middleware
 from consent_http.api_keys import KeyFile
 from consent_http.errors import InvalidApiKeysError
+from consent_service import startup
 from consent_service.health import Health, serve_metrics
 from status_page import pages, questions, routes
 from status_page.collector import PART, Collector
@@ -50,9 +51,11 @@ def run_status(settings: StatusSettings) -> int:
     registry = CollectorRegistry()
     health = Health(expected=("http", PART))
     server = serve_metrics(registry, health, settings.metrics_host, settings.metrics_port)
+    watch = startup.watch_secrets(settings, registry, health, keys.file)
     try:
         return asyncio.run(_run(settings, keys, StatusMetrics.on(registry, processes=PROCESSES), health))
     finally:
+        watch.close()
         server.close()
 
 
@@ -108,6 +111,5 @@ async def _monitor(server: http_server.Server, keys: KeyFile, health: Health) ->
     while not server.should_exit:
         health.heartbeat("http")
         health.set_ready("http", server.started or "starting")
-        keys.file.refresh()
         health.set_ready("keys", keys.file.error or True)
         await asyncio.sleep(_LOOK_SECONDS)
