@@ -10,9 +10,9 @@ from importlib.resources import files
 
 from babel.numbers import format_decimal
 from fastapi import Response
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from consent_http.pages import SAFE_HEADERS, form_token, headers_of
+from consent_http.templating import templates_of
 from consent_http.words import LANGUAGES, Language, Words
 from status_page.events import Event
 from status_page.figures import Figures, runbook
@@ -167,8 +167,6 @@ def _number(words: Words, value: float, decimals: int) -> str:
     return format_decimal(round(value, decimals), format=f"#,##0.{'0' * decimals}", locale=words.language)
 
 
-_TEMPLATES = Environment(
-    loader=PackageLoader(_PACKAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-)
+_TEMPLATES = templates_of(_PACKAGE)
 _TEMPLATES.filters |= {"clock": clock, "runbook": runbook}
 _TEMPLATES.globals |= {"shown": shown, "event": of_event, "finding": of_finding, "WIDTH": WIDTH, "HEIGHT": HEIGHT}

@@ -7,20 +7,18 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from fastapi import Response
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from consent_api.ledger.console_sessions import Session
 from consent_api.links.pages import style_of
 from consent_api.links.theme import Theme
 from consent_http.errors import ProblemError
 from consent_http.pages import form_token, headers_of
+from consent_http.templating import templates_of
 from consent_http.words import LANGUAGES, Language, Words
 
 _PACKAGE = __package__ or "consent_api.console"
 WORDS: Mapping[Language, Words] = {language: Words(language, _PACKAGE) for language in LANGUAGES}
-_TEMPLATES = Environment(
-    loader=PackageLoader(_PACKAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-)
+_TEMPLATES = templates_of(_PACKAGE)
 _STYLE = files(_PACKAGE).joinpath("templates", "style.css").read_text("utf-8")
 _NAVIGATION = (("search", "", "read"), ("agent", "agent", "submit"), ("reviews", "reviews", "admin"))
 _REQUESTS = ("requests", "requests", "rights:read")

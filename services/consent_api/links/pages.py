@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from fastapi import Response
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from consent_api.ledger.notices import notice_hash
 from consent_api.links import page_notices
@@ -19,6 +18,7 @@ from consent_api.links.theme import Theme
 from consent_api.links.token import Link
 from consent_contracts.decisions import EVERY_PURPOSE, GIVEN
 from consent_http.pages import headers_of
+from consent_http.templating import templates_of
 from consent_http.words import LANGUAGES, Language, Words
 
 SOURCE_SYSTEM = "consent-relay"
@@ -27,13 +27,7 @@ ON, OFF = "on", "off"
 PAUSES = {f"pause_{days}": days for days in PAUSE_DAYS}
 """What a form answers for a setting."""
 
-_TEMPLATES = Environment(
-    loader=PackageLoader(__package__ or "consent_api.links"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+_TEMPLATES = templates_of(__package__ or "consent_api.links")
 _STYLE = files(__package__).joinpath("templates", "style.css").read_text("utf-8")
 _FAULTS = {404: "", 403: "refused_", 410: "ended_", 409: "changed_", 429: "limited_", 503: "unavailable_"}
 

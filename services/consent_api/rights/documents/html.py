@@ -4,21 +4,14 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from consent_api.links import pages
 from consent_api.links.theme import Theme
 from consent_api.rights.documents.document import Document
+from consent_http.templating import templates_of
 
 MEDIA_TYPE = "text/html"
 _STYLE = files(__package__).joinpath("templates", "document.css").read_text("utf-8")
-_TEMPLATES = Environment(
-    loader=PackageLoader(__package__ or "consent_api.rights.documents"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+_TEMPLATES = templates_of(__package__ or "consent_api.rights.documents")
 
 
 def style_of(theme: Theme) -> str:
