@@ -28,7 +28,7 @@ _COLOURS = {"ok": "green", "warning": "yellow", "fault": "red", "not checked": "
     multiple=True,
     metavar="NAME",
     help="Check what this process needs and nothing else (api, relay, ingest, suppression, gate, propagator, lag, "
-    "migrate); what it lacks is a fault. May be repeated. Default: all that the environment has settings for.",
+    "status, migrate); what it lacks is a fault. May be repeated. Default: all that the environment has settings for.",
 )
 @click.option(
     "--secret-days",
