@@ -51,6 +51,8 @@ _BYTES_HELD = 67_108_864
 that is refused only once it is read."""
 _IN_ONE = 50
 """Withdrawals in one live transaction."""
+_REST = 1.0
+"""A storm's transactions take half of the time at most; the other half is for other ways in."""
 _FETCHES = 4
 _LOGGED_EVERY_SECONDS = 60.0
 _STORED = StoredResponse(status=200, body=b"{}")
@@ -93,7 +95,7 @@ class Receiver:
             for source in inbound.sources.values()
         }
         # Of its own: a storm of webhooks waits for its own writer, and delays no decision of another way in.
-        self._commits = GroupCommit(ledger, on_bulk=on_bulk)
+        self._commits = GroupCommit(ledger, on_bulk=on_bulk, rest=_REST)
         self._reports = ReportCommits(ledger)
         self._fetches = anyio.CapacityLimiter(_FETCHES)
         # The others wait here, and not in the queue of the event loop, where decisions would wait behind them.

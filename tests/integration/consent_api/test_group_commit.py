@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import pairwise
 
 import anyio.to_thread
 from sqlalchemy import Engine, event, text
@@ -33,6 +34,23 @@ def test_what_comes_while_a_transaction_is_under_way_shares_the_next(ledger: Led
 
     asyncio.run(story())
     assert _count(owner_engine, "decisions") == _count(owner_engine, "idempotency_keys") == 40
+
+
+def test_between_shared_transactions_others_have_their_time(ledger: Ledger) -> None:
+    rest = 3.0
+
+    async def story() -> list[tuple[float, float]]:
+        commits = GroupCommit(ledger, rest=rest)
+        with _transactions(ledger.engine) as taken:
+            sent: list[asyncio.Task[Completed]] = []
+            while len(taken) < 6:
+                sent += [asyncio.create_task(commits.commit_grouped(_submission(len(sent) + n))) for n in range(4)]
+                await asyncio.sleep(0.001)
+            await asyncio.gather(*sent)
+        return taken
+
+    shared = asyncio.run(story())[1:-1]
+    assert all(after[0] - end >= rest * (end - began) for (began, end), after in pairwise(shared))
 
 
 def test_one_that_waits_for_a_lock_delays_no_other(ledger: Ledger, owner_engine: Engine) -> None:
@@ -196,6 +214,27 @@ def _decision(outcome: Completed | BaseException) -> bytes:
 def _count(engine: Engine, table: str) -> int:
     with engine.connect() as connection:
         return int(connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one())
+
+
+@contextmanager
+def _transactions(engine: Engine) -> Iterator[list[tuple[float, float]]]:
+    """When each began and was committed, in seconds."""
+    began = [0.0]
+    taken: list[tuple[float, float]] = []
+
+    def begin(_: object) -> None:
+        began[0] = time.monotonic()
+
+    def commit(_: object) -> None:
+        taken.append((began[0], time.monotonic()))
+
+    event.listen(engine, "begin", begin)
+    event.listen(engine, "commit", commit)
+    try:
+        yield taken
+    finally:
+        event.remove(engine, "begin", begin)
+        event.remove(engine, "commit", commit)
 
 
 @contextmanager
