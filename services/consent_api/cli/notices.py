@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from consent_api.ledger.notices import Screenshot
 
 T = TypeVar("T")
+_STEPS = 1_000
 
 
 @click.group()
@@ -118,6 +120,82 @@ def show_notice(notice_id: str, version: str, language: str, tenant: str) -> Non
     if found is None:
         raise click.ClickException("there is no such notice: see consent-relay notices list")
     click.echo(found.text, nl=False)
+
+
+@notices.command("end-older")
+@click.argument("notice_id")
+@click.argument("version")
+@click.option("--tenant", required=True)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def end_older(notice_id: str, version: str, tenant: str, yes: bool) -> None:
+    """End the permissions that rest on an older version of a notice than VERSION.
+
+    For a change so great that people have to be asked again. From then on a permission that names an older version is
+    refused (stale_notice). Those recorded before end, each by a decision of its own (invalidated, by the bulk lane),
+    also those that name a version which is not registered. A yes to VERSION or a newer one stays, and no refusal is
+    lifted. It cannot be taken back; people can say yes again. Interrupted, run it again: it goes on.
+
+    Requires CONSENT_RELAY_API_DATABASE, CONSENT_RELAY_KEYRING_FILE, _KAFKA and _REGISTRY.
+    """
+    from consent_api.cli import acts
+    from consent_api.errors import LedgerUnavailableError
+    from consent_api.ledger import notices as registry
+    from consent_api.ledger.database import connect, refuse_denied
+    from consent_api.ledger.ids import DecisionIds
+    from consent_api.ledger.ledger import Ledger
+    from consent_api.ledger.outbox_messages import ChangeMessages
+    from consent_api.ledger.recording import LedgerContext
+    from consent_api.operations import stale_notices
+    from consent_api.rights import audit
+    from consent_api.rights.audit import Act
+    from consent_api.settings import DatabaseSettings
+    from consent_kafka.registry import connect_codec
+    from consent_privacy.errors import KeyringError
+    from consent_service import startup
+    from consent_service.settings import load
+
+    settings = load(DatabaseSettings)
+    keyring = startup.keyring(settings)
+    if tenant not in keyring.tenants:
+        raise click.BadParameter("the keyring has no hash keys for this tenant", param_hint="--tenant")
+    engine = connect(settings.database, pool_size=2, application="consent-relay notices")
+    refuse_denied(engine)
+    outbox = ChangeMessages(
+        codec=connect_codec(settings, wait_seconds=10), topics=settings.topics, partitions=settings.partitions
+    )
+    ledger = Ledger(engine=engine, context=LedgerContext(keyring=keyring, outbox=outbox, ids=DecisionIds()))
+    try:
+        known = ledger.transact(lambda c: registry.versions(c, tenant, notice_id))
+        chosen = next((each for each in known if each.version == version), None)
+        if chosen is None:
+            raise click.ClickException(
+                f"version {version} of {notice_id} is not registered: see consent-relay notices list"
+            )
+        if chosen.is_stale:
+            raise click.ClickException(f"version {version} of {notice_id} is stale itself: name a newer one")
+        older = [each.version for each in known if each.registered_at < chosen.registered_at]
+        click.echo(f"older than {version}: {', '.join(map(shown, older)) or 'no registered version'}", err=True)
+        if not yes:
+            click.confirm(
+                "End every permission that names one of them, or a version that is not registered?", abort=True
+            )
+        acts.record(Act.NOTICES_MADE_STALE, tenant=tenant, object_id=f"{notice_id} before {version}")
+        stale_notices.wait_for(ledger, stale_notices.mark(ledger, tenant, notice_id, older))
+        stale = stale_notices.StaleNotice(tenant=tenant, notice_id=notice_id, by=audit.by_operator())
+        with click.progressbar(length=_STEPS, label="ending permissions", file=sys.stderr) as bar:
+            ended = stale_notices.end_permissions(
+                ledger,
+                stale,
+                partitions=settings.partitions,
+                progress=lambda share: bar.update(max(0, int(share * _STEPS) - bar.pos)),
+            )
+    except LedgerUnavailableError as error:
+        raise click.ClickException(f"stopped: {error}. Run the command again: it goes on.") from None
+    except KeyringError as error:
+        raise click.ClickException(str(error)) from None
+    finally:
+        engine.dispose()
+    click.echo(f"ended at {ended} addresses")
 
 
 def _screenshot(path: Path, place: str) -> Screenshot:

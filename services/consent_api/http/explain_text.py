@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Literal
 
 from consent_api.http.models import Decision, Explanation, Receipt
+from consent_api.ledger.notices import STALE
 from consent_contracts.decisions import EVERY_PURPOSE, GIVEN, UNDELIVERABLE
 
 Language = Literal["en", "fr"]
@@ -34,6 +35,12 @@ _CHOICES: dict[Language, dict[str, str]] = {
         "expired": "avait un consentement, enregistré comme expiré,",
         "invalidated": "avait un consentement, déclaré invalide,",
     },
+}
+
+
+_STALE: dict[Language, str] = {
+    "en": "had a consent, which rested on an older version of the notice,",
+    "fr": "avait un consentement, qui reposait sur une ancienne version de la notice,",
 }
 
 
@@ -66,7 +73,7 @@ def _english(found: Explanation) -> Sequence[str]:
             _others_en(found),
         ]
     who = f"The person {decision.subject_ref}" if decision.subject_ref is not None else "The person at this address"
-    chose = _CHOICES["en"][decision.status]
+    chose = _STALE["en"] if decision.evidence.capture_method == STALE else _CHOICES["en"][decision.status]
     return [
         what,
         f"{who} {chose} for {_purpose(decision.purpose, 'every purpose')} on {decision.channel}.",
@@ -103,7 +110,7 @@ def _french(found: Explanation) -> Sequence[str]:
             _others_fr(found),
         ]
     who = f"La personne {decision.subject_ref}" if decision.subject_ref is not None else "La personne à cette adresse"
-    chose = _CHOICES["fr"][decision.status]
+    chose = _STALE["fr"] if decision.evidence.capture_method == STALE else _CHOICES["fr"][decision.status]
     return [
         what,
         f"{who} {chose} pour {_purpose(decision.purpose, 'toutes les finalités')} sur {decision.channel}.",

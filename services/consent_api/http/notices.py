@@ -65,6 +65,7 @@ class RegisteredNotice(Struct, kw_only=True, omit_defaults=True):
     registered_at: models.Time
     valid_from: models.Time | None = None
     screenshot: NoticeScreenshot | None = None
+    stale_at: Annotated[models.Time, Meta(description="No permission rests on this version since then.")] | None = None
 
 
 class Notices(Struct, kw_only=True, omit_defaults=True):
@@ -224,4 +225,5 @@ def _registered(found: Notice) -> RegisteredNotice:
         screenshot=NoticeScreenshot(media_type=shot.media_type, sha256=shot.sha256, place=shot.place)
         if shot is not None
         else None,
+        stale_at=rfc3339_or_none(found.stale_at),
     )

@@ -1,6 +1,6 @@
 """The registry of notices (R60): what a person read before choosing, as it was, in each version and language.
 
-A version never changes: what was recorded under it stays provable.
+A version never changes: what was recorded under it stays provable. It can become stale: no permission rests on it then.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, text
 
@@ -19,6 +19,8 @@ from consent_api.errors import FieldViolation, NoticeChangedError, SubmissionInv
 from consent_contracts.decisions import GIVEN
 
 PAGE = 100
+STALE = "stale_notice"
+"""Why a permission is refused that names a stale version, and how those recorded before have ended."""
 _MOST_NAMED = 10
 
 
@@ -41,7 +43,7 @@ class Screenshot:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Notice:
-    """``valid_from`` and ``registered_at`` in micros."""
+    """``valid_from``, ``registered_at`` and ``stale_at`` in micros."""
 
     notice_id: str
     version: str
@@ -51,6 +53,7 @@ class Notice:
     valid_from: int | None = None
     screenshot: Screenshot | None = None
     registered_at: int | None = None
+    stale_at: int | None = None
 
     @property
     def hash(self) -> str:
@@ -58,13 +61,32 @@ class Notice:
         return notice_hash(self.text)
 
 
-Named = tuple[str, str, str, str, str]
-"""What a permission names: tenant, notice id, version, language, hash."""
+class Named(NamedTuple):
+    """What a permission names."""
 
-_COLUMNS = """notice_id, version, language, title, text, valid_from, screenshot, registered_at"""
+    tenant: str
+    notice_id: str
+    version: str
+    language: str
+    hash: str
+    goes_on: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Registered:
+    """Of one notice: the hashes by version and language, the newest first, and the versions that are stale."""
+
+    hashes: dict[tuple[str, str], str] = field(default_factory=dict)
+    stale: set[str] = field(default_factory=set)
+
+
+_COLUMNS = """notice_id, version, language, title, text, valid_from, screenshot, registered_at, stale_at"""
 _ADD = text("""
-INSERT INTO notices (tenant, notice_id, version, language, sha256, title, text, valid_from, screenshot, registered_at)
-VALUES (:tenant, :notice_id, :version, :language, :sha256, :title, :text, :valid_from, CAST(:screenshot AS jsonb), :now)
+INSERT INTO notices
+    (tenant, notice_id, version, language, sha256, title, text, valid_from, screenshot, registered_at, stale_at)
+VALUES
+    (:tenant, :notice_id, :version, :language, :sha256, :title, :text, :valid_from, CAST(:screenshot AS jsonb), :now,
+     (SELECT min(stale_at) FROM notices WHERE tenant = :tenant AND notice_id = :notice_id AND version = :version))
 ON CONFLICT DO NOTHING
 """)
 _ONE = text(f"""
@@ -77,10 +99,18 @@ WHERE tenant = :tenant AND (notice_id, version, language) > (:notice_id, :versio
 ORDER BY notice_id, version, language LIMIT :most
 """)  # noqa: S608 - constants
 _REGISTERED = text("""
-SELECT tenant, notice_id, version, language, sha256
+SELECT tenant, notice_id, version, language, sha256, stale_at IS NOT NULL AS stale
 FROM notices JOIN unnest(CAST(:tenants AS text[]), CAST(:ids AS text[])) AS named (tenant, notice_id)
     USING (tenant, notice_id)
 ORDER BY registered_at DESC, version DESC, language
+""")
+_VERSIONS = text("""
+SELECT version, min(registered_at) AS registered_at, bool_or(stale_at IS NOT NULL) AS stale FROM notices
+WHERE tenant = :tenant AND notice_id = :notice_id GROUP BY version ORDER BY 2, 1
+""")
+_MAKE_STALE = text("""
+UPDATE notices SET stale_at = :now
+WHERE tenant = :tenant AND notice_id = :notice_id AND version = ANY(CAST(:versions AS text[])) AND stale_at IS NULL
 """)
 
 
@@ -121,6 +151,27 @@ def find(connection: Connection, tenant: str, notice_id: str, version: str, lang
     return _notice(row) if row is not None else None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Version:
+    """Of a notice, in all its languages; ``registered_at``: the first of them (micros)."""
+
+    version: str
+    registered_at: int
+    is_stale: bool
+
+
+def versions(connection: Connection, tenant: str, notice_id: str) -> list[Version]:
+    """The oldest first."""
+    rows = connection.execute(_VERSIONS, {"tenant": tenant, "notice_id": notice_id})
+    return [Version(version=row.version, registered_at=row.registered_at, is_stale=row.stale) for row in rows]
+
+
+def make_stale(connection: Connection, tenant: str, notice_id: str, versions: Sequence[str], *, now: int) -> None:
+    """From now on a permission that names one of these versions is refused."""
+    wanted = {"tenant": tenant, "notice_id": notice_id, "versions": list(versions), "now": now}
+    connection.execute(_MAKE_STALE, wanted)
+
+
 def listed(
     connection: Connection, tenant: str, *, after: tuple[str, str, str] = ("", "", ""), most: int = PAGE
 ) -> list[Notice]:
@@ -135,48 +186,58 @@ def listed(
 def refusals(
     connection: Connection, accepted: Sequence[ValidDecision], required: RequiredNotices
 ) -> Mapping[Named, SubmissionInvalidError]:
-    """What is wrong with the notices that new permissions name; one statement, none where there is none."""
+    """What is wrong with the notices that permissions name; one statement, none where there is none."""
     new = {name for each in accepted if (name := named(each)) is not None}
     if not new:
         return {}
     ids = sorted({(tenant, notice_id) for tenant, notice_id, *_ in new})
     rows = connection.execute(_REGISTERED, {"tenants": [each for each, _ in ids], "ids": [each for _, each in ids]})
-    known: dict[tuple[str, str], dict[tuple[str, str], str]] = {}
+    known: dict[tuple[str, str], Registered] = {}
     for row in rows:
-        known.setdefault((row.tenant, row.notice_id), {})[row.version, row.language] = row.sha256
-    found = {each: fault(each, known.get(each[:2], {}), required) for each in new}
+        of_id = known.setdefault((row.tenant, row.notice_id), Registered())
+        of_id.hashes[row.version, row.language] = row.sha256
+        if row.stale:
+            of_id.stale.add(row.version)
+    found = {each: fault(each, known.get((each.tenant, each.notice_id), Registered()), required) for each in new}
     return {each: SubmissionInvalidError([wrong]) for each, wrong in found.items() if wrong is not None}
 
 
 def named(each: ValidDecision) -> Named | None:
-    """The notice of a new permission. One that goes on names what was right when it began."""
-    if each.status != GIVEN or each.goes_on:
+    """The notice of a permission."""
+    if each.status != GIVEN:
         return None
     evidence = each.evidence
-    return (
-        each.tenant,
-        evidence.get("notice_id", ""),
-        evidence.get("notice_version", ""),
-        evidence.get("notice_language", "").lower(),
-        evidence.get("notice_hash", "").lower().removeprefix("sha256:"),
+    return Named(
+        tenant=each.tenant,
+        notice_id=evidence.get("notice_id", ""),
+        version=evidence.get("notice_version", ""),
+        language=evidence.get("notice_language", "").lower(),
+        hash=evidence.get("notice_hash", "").lower().removeprefix("sha256:"),
+        goes_on=each.goes_on,
     )
 
 
-def fault(named: Named, known: Mapping[tuple[str, str], str], required: RequiredNotices) -> FieldViolation | None:
-    """What is wrong with a notice that is named, by the hashes that are ``known`` of it, by version and language; the
-    newest first. Pure."""
-    _, _, version, language, sha256 = named
-    if not known:
+def fault(named: Named, known: Registered, required: RequiredNotices) -> FieldViolation | None:
+    """What is wrong with a notice that is named. Pure. A permission that goes on names what was right when it began:
+    of it only that is asked whether permissions rest on that version still."""
+    version = named.version
+    current = [each for each, _ in known.hashes if each not in known.stale]
+    if known.stale and version not in current and (version in known.stale or named.goes_on):
+        return _wrong("notice_version", STALE, f"ask the person again; {_one_of(current)}")
+    if named.goes_on:
+        return None
+    if not known.hashes:
         if required is RequiredNotices.ANY:
             return None
         return _wrong("notice_id", "unregistered_notice", "register it first: POST /v1/notices")
-    languages = [each for of_version, each in known if of_version == version]
+    languages = [each for of_version, each in known.hashes if of_version == version]
     if not languages:
-        return _wrong("notice_version", "unknown_notice_version", _one_of(version for version, _ in known))
-    if language not in languages:
+        return _wrong("notice_version", "unknown_notice_version", _one_of(current))
+    if named.language not in languages:
         return _wrong("notice_language", "unknown_notice_language", _one_of(languages))
-    if known[version, language].removeprefix("sha256:") != sha256:
-        cure = f"send {known[version, language]}, or register the text that was shown as a version of its own"
+    right = known.hashes[version, named.language]
+    if right.removeprefix("sha256:") != named.hash:
+        cure = f"send {right}, or register the text that was shown as a version of its own"
         return _wrong("notice_hash", "other_notice_hash", cure)
     return None
 
@@ -206,4 +267,5 @@ def _notice(row: Row[Any]) -> Notice:
         valid_from=row.valid_from,
         screenshot=Screenshot(media_type=shot[0], sha256=shot[1], place=shot[2]) if shot is not None else None,
         registered_at=row.registered_at,
+        stale_at=row.stale_at,
     )

@@ -202,6 +202,8 @@ notices = Table(
     # [media type, sha256, place]
     Column("screenshot", JSONB),
     Column("registered_at", BigInteger, nullable=False),
+    # Since when no permission rests on this version. Of one of its languages: all of them.
+    Column("stale_at", BigInteger),
     PrimaryKeyConstraint("tenant", "notice_id", "version", "language"),
 )
 
@@ -663,7 +665,7 @@ GRANTS: dict[str, str] = {
     "decision_addresses": "SELECT, INSERT",
     "purposes": "SELECT, INSERT",
     "pauses": "SELECT, INSERT, UPDATE (ends_at), DELETE",
-    "notices": "SELECT, INSERT",
+    "notices": "SELECT, INSERT, UPDATE (stale_at)",
     "renewals": "SELECT, INSERT, UPDATE",
     "address_codes": "SELECT, INSERT, UPDATE, DELETE",
     "allow_once_uses": "SELECT, INSERT, UPDATE",

@@ -6,16 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from consent_api.ledger.notices import RequiredNotices, fault, notice_hash
+from consent_api.ledger.notices import Named, Registered, RequiredNotices, fault, notice_hash
 from consent_api.links.page_notices import notice, notices_of
 from tests.support.themes import themes
 
 OLD, NEW = notice_hash("the old text"), notice_hash("the new text")
-KNOWN = {("2026-03", "fr"): NEW, ("2026-03", "en"): notice_hash("the new text in English"), ("2025-11", "fr"): OLD}
+HASHES = {("2026-03", "fr"): NEW, ("2026-03", "en"): notice_hash("the new text in English"), ("2025-11", "fr"): OLD}
+KNOWN, STALE, NONE = Registered(hashes=HASHES), Registered(hashes=HASHES, stale={"2025-11"}), Registered()
 
 
-def named(version: str = "2026-03", language: str = "fr", digest: str = NEW) -> tuple[str, str, str, str, str]:
-    return "acme", "signup", version, language, digest.removeprefix("sha256:")
+def named(version: str = "2026-03", language: str = "fr", digest: str = NEW, *, goes_on: bool = False) -> Named:
+    digest = digest.removeprefix("sha256:")
+    return Named(tenant="acme", notice_id="signup", version=version, language=language, hash=digest, goes_on=goes_on)
 
 
 @pytest.mark.parametrize(
@@ -23,8 +25,14 @@ def named(version: str = "2026-03", language: str = "fr", digest: str = NEW) -> 
     [
         (named(), KNOWN, "any", None, ""),
         (named("2025-11", digest=OLD), KNOWN, "registered", None, ""),
-        (named(), {}, "any", None, ""),
-        (named(), {}, "registered", "unregistered_notice", "POST /v1/notices"),
+        (named("2025-11", digest=OLD), STALE, "any", "stale_notice", ": 2026-03"),
+        (named("2025-11", digest=OLD, goes_on=True), STALE, "any", "stale_notice", "ask the person again"),
+        (named("2024", goes_on=True), STALE, "any", "stale_notice", ": 2026-03"),
+        (named("2024", goes_on=True), KNOWN, "registered", None, ""),
+        (named("2024"), STALE, "any", "unknown_notice_version", ": 2026-03"),
+        (named(), STALE, "any", None, ""),
+        (named(), NONE, "any", None, ""),
+        (named(), NONE, "registered", "unregistered_notice", "POST /v1/notices"),
         (named("2026-04"), KNOWN, "any", "unknown_notice_version", ": 2026-03, 2025-11"),
         (named(language="de"), KNOWN, "any", "unknown_notice_language", ": fr, en"),
         (named("2025-11", language="en"), KNOWN, "any", "unknown_notice_language", ": fr"),
@@ -33,8 +41,8 @@ def named(version: str = "2026-03", language: str = "fr", digest: str = NEW) -> 
     ],
 )
 def test_a_registered_notice_is_named_as_it_is(
-    given: tuple[str, str, str, str, str],
-    known: dict[tuple[str, str], str],
+    given: Named,
+    known: Registered,
     required: str,
     code: str | None,
     cure: str,
@@ -45,7 +53,7 @@ def test_a_registered_notice_is_named_as_it_is(
 
 
 def test_hundreds_of_versions_are_not_all_named() -> None:
-    found = fault(named("new"), {(f"v{i}", "fr"): NEW for i in range(300)}, RequiredNotices.ANY)
+    found = fault(named("new"), Registered(hashes={(f"v{i}", "fr"): NEW for i in range(300)}), RequiredNotices.ANY)
     assert found is not None
     assert found.cure.endswith("v9, and 290 older")
 
