@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 
 PART = "broker"
 STALE_SECONDS = 15.0
+_LOOP = "lag"
+_SLACK_SECONDS = 20.0
+"""Beyond the interval, until the first wait for the broker."""
 
 
 class LagMonitor:
@@ -42,11 +45,12 @@ class LagMonitor:
 
     def poll(self) -> None:
         """One snapshot."""
-        self._health.heartbeat("lag")
+        self._health.heartbeat(_LOOP)
         try:
             asked_at = elapsed_micros()
             snapshot = self._lags.read(time.time())
             self._resolved.expect_from(asked_at, snapshot.ends)
+            self._health.heartbeat(_LOOP)
             self._resolved.poll()
         except BrokerUnavailableError as error:
             self._metrics.looks.labels("failed").inc()
@@ -89,9 +93,11 @@ def run_lag(settings: LagSettings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     registry = CollectorRegistry()
-    health = Health(expected=[PART], stale_after=60.0, dead_after=120.0)
+    health = Health(expected=[PART], stale_after=60.0)
     topics = settings.topics
-    broker = KafkaBroker(settings.kafka, settings.kafka_client, group=topics.group("lag"))
+    broker = KafkaBroker(
+        settings.kafka, settings.kafka_client, group=topics.group("lag"), beat=lambda: health.heartbeat(_LOOP)
+    )
     lags = LagReader(
         broker=broker,
         prefix=topics.prefix,
@@ -114,6 +120,7 @@ def run_lag(settings: LagSettings) -> int:
         while not stop.is_set():
             access_known = access_known or _has_access(settings)
             watch.poll()
+            health.heartbeat(_LOOP, within=settings.lag_interval + _SLACK_SECONDS)
             stop.wait(settings.lag_interval)
     finally:
         server.close()

@@ -28,10 +28,18 @@ _OFFSET_SPEC: Any = vars(kafka_admin)["OffsetSpec"]  # exported, but its stubs d
 class KafkaBroker:
     """Joins no group and commits nothing, so it disturbs no consumer and outlives every one."""
 
-    def __init__(self, bootstrap: str, client_config: Mapping[str, Any] | None = None, *, group: str) -> None:
+    def __init__(
+        self,
+        bootstrap: str,
+        client_config: Mapping[str, Any] | None = None,
+        *,
+        group: str,
+        beat: Callable[[], None] = lambda: None,
+    ) -> None:
         """`group` is only the name that librdkafka requires of a consumer; `client_config` holds security settings by
-        librdkafka's names."""
+        librdkafka's names. `beat` is called before each wait for the broker, of some seconds at most."""
         self._bootstrap = bootstrap
+        self._beat = beat
         self._client_config = {"log_level": 2, **(client_config or {})}
         self._askers: dict[str, Any] = {}
         self._passed_over: dict[Partition, int] = {}
@@ -58,6 +66,7 @@ class KafkaBroker:
             reader.close()
 
     def groups(self, prefix: str) -> list[str]:
+        self._beat()
         self._admin.poll(0)  # for its log lines
         listed = _answer(self._admin.list_consumer_groups(request_timeout=_ASK_SECONDS))
         if listed.errors:
@@ -65,6 +74,7 @@ class KafkaBroker:
         return sorted(group.group_id for group in listed.valid if group.group_id.startswith(prefix))
 
     def partitions(self, topics: Collection[str]) -> list[Partition]:
+        self._beat()
         try:
             known = self._readers[True].list_topics(timeout=_ASK_SECONDS).topics
         except KafkaException as error:
@@ -82,6 +92,7 @@ class KafkaBroker:
         The admin client's list_consumer_group_offsets takes the whole process down while the group's coordinator is
         not there yet (librdkafka #5040).
         """
+        self._beat()
         try:
             asking = self._asking(group)
             asking.poll(0)  # It gets no records, only word of lost connections, which would pile up.
@@ -100,6 +111,7 @@ class KafkaBroker:
         return {place: at for place, at in (assigned | offsets).items() if place in places}
 
     def _members(self, group: str) -> Any:
+        self._beat()
         asked = self._admin.describe_consumer_groups([group], request_timeout=_ASK_SECONDS)
         try:
             return _answer(asked[group]).members
@@ -138,6 +150,7 @@ class KafkaBroker:
     def oldest_timestamps(
         self, positions: Mapping[Partition, int], *, committed: bool
     ) -> Mapping[Partition, int | None]:
+        self._beat()
         found: dict[Partition, int | None] = {}
         reader = self._readers[committed]
         self._passed_over.clear()
@@ -165,6 +178,7 @@ class KafkaBroker:
         self._passed_over.setdefault(Partition(topic, partition), batch.timestamp)
 
     def _offsets(self, places: Iterable[Partition], spec: Any, isolation: IsolationLevel) -> dict[Partition, int]:
+        self._beat()
         asked = self._admin.list_offsets(
             {TopicPartition(*place): spec for place in places},
             isolation_level=isolation,

@@ -1,7 +1,7 @@
 """Ends the permissions that rest on a stale version of a notice (R60): each by a decision `invalidated` of its own,
 which goes by the bulk lane.
 
-A person who has decided anew keeps that decision, and a refusal stays a refusal.
+A person who has decided again keeps that decision, and a refusal stays a refusal.
 """
 
 from __future__ import annotations

@@ -41,6 +41,8 @@ from propagator.timing import DRAIN_SECONDS, TERM_COMMIT_SECONDS
 log = logging.getLogger(__name__)
 
 NAME = "sender"
+COMMITTER = "committer"
+"""The thread that commits, while it has work."""
 POLL_SECONDS = 0.02
 CHECK_SECONDS = 1.0
 RETRY_SECONDS = 0.25
@@ -129,6 +131,8 @@ class ActiveSender:
             on_too_large=self._too_large,
             on_lost=term.over.set,
             on_transaction=self.events.transaction,
+            beat=lambda: self._health.heartbeat(COMMITTER),
+            at_rest=lambda: self._health.at_rest(COMMITTER),
         )
         self._waits("fencing earlier senders")
         await committer.open()

@@ -68,16 +68,21 @@ class Committer:
         on_too_large: Callable[[OutgoingRecord, UndurableRow | None], None],
         on_lost: Callable[[], None],
         on_transaction: Callable[[Sequence[OutgoingRecord]], None] = lambda _records: None,
+        beat: Callable[[], None] = lambda: None,
+        at_rest: Callable[[], None] = lambda: None,
     ) -> None:
         """`on_committed` gets each row and its offset. `on_too_large` gets a record that the broker refuses for its
         size, which is dropped, and the row that it holds. `on_lost` is called when another process has taken over, or
         the producer cannot go on: rows that were not committed are dropped. `on_transaction` gets the records beside
-        the rows."""
+        the rows. `beat` is called before each wait for the broker, of TRANSACTION_SECONDS at most, and `at_rest` once
+        the thread has nothing to do."""
         self._make_producer = make_producer
         self._on_committed = on_committed
         self._on_too_large = on_too_large
         self._on_lost = on_lost
         self._on_transaction = on_transaction
+        self._beat = beat
+        self._at_rest = at_rest
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="committer")
         self._producer: Any = None
         self._too_large: list[OutgoingRecord] = []
@@ -212,7 +217,11 @@ class Committer:
                 done.set_exception(SenderFencedError("another process is the active sender"))
 
     async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)
+        self._beat()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)
+        finally:
+            self._at_rest()
 
     # In the thread.
 
@@ -238,6 +247,7 @@ class Committer:
                 self._produce(record, partial(self._delivered, record, rows, number))
             for record in batch.others:
                 self._produce(record, partial(self._delivered, record, None, 0))
+            self._beat()
             producer.flush(TRANSACTION_SECONDS)
             self._commit_transaction()
             producer.poll(0)  # For delivery reports that came after the flush.
@@ -259,6 +269,7 @@ class Committer:
             try:
                 self._producer.produce(**arguments)
             except BufferError:
+                self._beat()
                 self._producer.poll(0.1)
             except KafkaException as error:
                 if error.args[0].code() in _TOO_LARGE:
@@ -270,6 +281,7 @@ class Committer:
     def _commit_transaction(self) -> None:
         """A time-out is repeated: whether the transaction is committed is not known before the broker answers."""
         while True:
+            self._beat()
             try:
                 return self._producer.commit_transaction(TRANSACTION_SECONDS)  # type: ignore[no-any-return]
             except KafkaException as error:
@@ -282,6 +294,7 @@ class Committer:
             raise SenderFencedError("another process is the active sender: the transaction was fenced") from error
         if fault.fatal() or not (fault.txn_requires_abort() or fault.retriable() or self._too_large):
             raise SenderFencedError(f"the producer cannot go on: {fault.name()}") from error
+        self._beat()
         try:
             self._producer.abort_transaction(TRANSACTION_SECONDS)
         except KafkaException as failed:

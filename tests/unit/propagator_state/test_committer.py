@@ -1,11 +1,13 @@
 """Transactions of rows and receipts, over a producer in memory that fails as the test sets it."""
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from consent_service.health import Health
 from propagator.errors import SenderFencedError
 from propagator.state import committer as module
 from propagator.state.committer import Committer, OutgoingRecord
@@ -29,6 +31,8 @@ class MemoryProducer:
         self.failures: list[KafkaError] = []
         self.max_bytes = self.max_batch_bytes = 1_000
         self.aborted = 0
+        self.committing, self.thawed = threading.Event(), threading.Event()
+        self.thawed.set()
         self._open: list[dict[str, Any]] = []
         self._end = 0
 
@@ -58,6 +62,8 @@ class MemoryProducer:
         return 0
 
     def commit_transaction(self, timeout: float) -> None:
+        self.committing.set()
+        self.thawed.wait(timeout)
         if self.failures:
             raise KafkaException(self.failures.pop(0))
         self.log.append(self._open)
@@ -72,11 +78,15 @@ class Rig:
         self.committed: list[tuple[str, int]] = []
         self.too_large: list[tuple[bytes | None, str | None]] = []
         self.lost = 0
+        self.now = 0.0
+        self.health = Health(clock=lambda: self.now)
         self.committer = Committer(
             lambda: self.producer,  # type: ignore[arg-type,return-value]
             on_committed=lambda row, offset: self.committed.append((row.address_key, offset)),
             on_too_large=lambda record, row: self.too_large.append((record.value, row and row.address_key)),
             on_lost=self._note_lost,
+            beat=lambda: self.health.heartbeat("committer"),
+            at_rest=lambda: self.health.at_rest("committer"),
         )
 
     def _note_lost(self) -> None:
@@ -217,4 +227,18 @@ async def test_the_largest_of_the_records_that_the_broker_refuses_together_is_dr
     assert rig.values() == [[b"1"]]
     assert rig.too_large == [(b"2" * 10, "b")]
     assert rig.producer.aborted == 1
+    await rig.committer.close(1)
+
+
+async def test_a_thread_that_hangs_in_a_transaction_is_not_alive_and_an_idle_one_is(rig: Rig) -> None:  # R41
+    await rig.committer.open()
+    rig.producer.thawed.clear()
+    rig.put("a")
+    await until_async(rig.producer.committing.is_set)
+    rig.now += 31.0
+    assert rig.health.liveness() == (False, ["committer: no sign of life for 31 s"])
+    rig.producer.thawed.set()
+    await until_async(lambda: rig.committed)
+    rig.now += 3600.0
+    assert rig.health.liveness() == (True, [])
     await rig.committer.close(1)
