@@ -1,6 +1,7 @@
 """Local state restored from Kafka topics: a store of rows and positions, and a reader that fills it."""
 
 from consent_state.compactor import Compactor
+from consent_state.disk import StateDiskMetrics
 from consent_state.errors import (
     RestoreFailedError,
     RestoreStoppedError,
@@ -26,6 +27,7 @@ __all__ = [
     "RestoreStoppedError",
     "Restored",
     "Start",
+    "StateDiskMetrics",
     "StateError",
     "StateStore",
     "StateStoreCorruptedError",

@@ -23,7 +23,7 @@ from consent_privacy.keyring import Keyring
 from consent_service import startup
 from consent_service.health import Health, serve_metrics
 from consent_service.secret_files import WATCH_SECONDS, SecretFile
-from consent_state import Compactor, StateStore, table_consumer
+from consent_state import Compactor, StateDiskMetrics, StateStore, table_consumer
 from propagator.config.model import Destination, live_keys
 from propagator.connectors.base import ConnectionSettings, Connector
 from propagator.connectors.rotating import RotatingConnector, followed_connection
@@ -117,6 +117,7 @@ class Propagator:
         channels = {each.name: each.channel for each in destinations}
         self._metrics = Metrics.on(registry, channels=channels)
         self._state_metrics = StateMetrics.on(registry, destinations=channels)
+        StateDiskMetrics.on(registry, settings.state_dir)
         self._events = StateEvents(self._metrics, self._state_metrics)
         self._admin = clients.admin(settings.kafka, settings.kafka_client)
         self._stopping = threading.Event()

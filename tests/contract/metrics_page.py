@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
@@ -15,10 +16,12 @@ from consent_api.ingest.metrics import IngestMetrics
 from consent_api.operations.verify.metrics import ScrubMetrics
 from consent_api.outbox_relay.metrics import RelayMetrics
 from consent_api.rights.metrics import RightsMetrics
+from consent_client.metrics import ListMetrics
 from consent_http.access_tokens import AccessTokenMetrics
 from consent_kafka.dead_letters import DeadLetterMetrics
 from consent_kafka.transport import TransportMetrics
 from consent_service.secret_files import SecretMetrics
+from consent_state import StateDiskMetrics
 from lag_exporter.metrics import LagMetrics
 from propagator.metrics import Metrics as PropagatorMetrics
 from propagator.state.metrics import StateMetrics
@@ -64,7 +67,9 @@ PROCESSES: dict[str, list[Callable[[CollectorRegistry], object]]] = {
     "suppression and propagator (the transport)": [
         lambda registry: TransportMetrics.on(registry).start_at_zero("stream", ["topic"])
     ],
+    "suppression and propagator (local state)": [lambda registry: StateDiskMetrics.on(registry, Path("state"))],
     "api and gate (access tokens)": [AccessTokenMetrics.on],
+    "a tool with the client library": [lambda registry: registry.register(ListMetrics({}))],
     "every process with secrets in files": [
         lambda registry: SecretMetrics.on(registry).reload_errors.labels("secret"),
     ],

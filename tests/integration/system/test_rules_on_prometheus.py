@@ -24,6 +24,13 @@ SHIPPED = Path(__file__).parents[3] / "deploy" / "prometheus"
 DASHBOARDS = SHIPPED.with_name("grafana") / "dashboards"
 RULES = ("rules.yml", "alerts.yml")
 
+ELSEWHERE = {
+    "consent_relay_client_list_usable": "a tool exports it",
+    "consent_relay_access_tokens_refused_total": "no issuer of access tokens is configured",
+    "consent_relay_secret_file_valid_until_timestamp_seconds": "there is no TLS",
+}
+"""Metrics that no process of this installation exports, and why."""
+
 
 class Prometheus:
     """A running one, at ``url``."""
@@ -88,7 +95,8 @@ def asked_by_rules() -> set[str]:
     """Every metric with its labels that a rule asks for."""
     documents = [yaml.safe_load((SHIPPED / name).read_text("utf-8")) for name in RULES]
     rules = [rule for document in documents for group in document["groups"] for rule in group["rules"]]
-    return {f"{name}{{{labels}}}" for rule in rules for name, labels in selectors(rule["expr"])}
+    asked = {(name, labels) for rule in rules for name, labels in selectors(rule["expr"])}
+    return {f"{name}{{{labels}}}" for name, labels in asked if name not in ELSEWHERE}
 
 
 def asked_by_panels() -> set[str]:
