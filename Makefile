@@ -14,7 +14,7 @@ TESTS := tests/unit tests/contract tests/integration tests/fuzz
 UNIT := $(PY) -m pytest -q -p no:xdist --hypothesis-profile=quick -m "not servers and not long" tests/unit tests/contract
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help demo up unit test again fuzz lint format docs sbom browser bench chaos clean distclean
+.PHONY: help demo up unit test again fuzz lint format docs sbom browser bench chaos drill clean distclean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */\1|/' | \
@@ -81,6 +81,9 @@ bench: $(READY)  ## measure; writes docs/benchmarks.md
 
 chaos: $(READY)  ## N faults (26: every kind once) at random moments under load, then compare every decision (SEED=... repeats a run)
 	@CHAOS_FAULTS=$(N) CHAOS_SEED=$(SEED) $(PY) -m pytest tests/chaos
+
+drill: $(READY)  ## cause the fault behind each alert, follow docs/runbooks.md until it is gone; writes docs/drill.md (ALERTS="...": only those)
+	@$(PY) -m tests.drill $(ALERTS)
 
 clean:  ## remove the local system's data and what the tools left behind
 	@if [ -d .local ]; then find .local -name postgresql -type l -exec sh -c 'rm -rf "$$(readlink "$$1")"' _ {} \; ; fi

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import json
-import subprocess
-from collections.abc import Collection, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Collection
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
-from typing import Any
 
-import httpx
 import yaml
 
-from local_stack.ports import free_port
 from local_stack.stack import Stack
 from tests.integration.system.test_system import submit
-from tests.support.debian import unpacked
 from tests.support.prometheus import selectors
+from tests.support.running_prometheus import RULES, SHIPPED, Prometheus, running
 from tests.support.waiting import until
 
-SHIPPED = Path(__file__).parents[3] / "deploy" / "prometheus"
 DASHBOARDS = SHIPPED.with_name("grafana") / "dashboards"
-RULES = ("rules.yml", "alerts.yml")
 
 ELSEWHERE = {
     "consent_relay_client_list_usable": "a tool exports it",
@@ -30,65 +24,6 @@ ELSEWHERE = {
     "consent_relay_secret_file_valid_until_timestamp_seconds": "there is no TLS",
 }
 """Metrics that no process of this installation exports, and why."""
-
-
-class Prometheus:
-    """A running one, at ``url``."""
-
-    def __init__(self, url: str) -> None:
-        self._client = httpx.Client(base_url=url, timeout=30.0)
-
-    def close(self) -> None:
-        self._client.close()
-
-    def query(self, expression: str) -> list[Any]:
-        answer = self._client.get("/api/v1/query", params={"query": expression})
-        assert answer.status_code == 200, answer.text
-        found: list[Any] = answer.json()["data"]["result"]
-        return found
-
-    def rules(self) -> list[dict[str, Any]]:
-        groups = self._client.get("/api/v1/rules").json()["data"]["groups"]
-        return [rule for group in groups for rule in group["rules"]]
-
-    def answers(self) -> bool:
-        try:
-            return self._client.get("/-/ready").status_code == 200
-        except httpx.TransportError:
-            return False
-
-
-@contextmanager
-def running(directory: Path, stack: Stack) -> Iterator[Prometheus]:
-    program = unpacked("prometheus", package="prometheus", directory=directory)
-    targets = [
-        {"targets": [url.removeprefix("http://")], "labels": {"process": name}}
-        for name, url in stack.endpoints.metrics.items()
-    ]
-    config = {
-        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-        "rule_files": [str(SHIPPED / name) for name in RULES],
-        "scrape_configs": [{"job_name": "consent-relay", "static_configs": targets}],
-    }
-    (directory / "prometheus.yml").write_text(yaml.safe_dump(config))
-    listen = f"127.0.0.1:{free_port()}"
-    process = subprocess.Popen(
-        [
-            program,
-            f"--config.file={directory / 'prometheus.yml'}",
-            f"--storage.tsdb.path={directory / 'data'}",
-            f"--web.listen-address={listen}",
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        with closing(Prometheus(f"http://{listen}")) as prometheus:
-            until(prometheus.answers)
-            yield prometheus
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
 
 
 def asked_by_rules() -> set[str]:
@@ -116,14 +51,13 @@ def test_rules_and_panels_find_what_they_ask_for_and_nothing_pages_on_a_healthy_
         submit(system.endpoints, channel="sms", address=address, purpose="promotions", status="withdrawn")
         return True
 
-    with running(tmp_path, system) as prometheus:
+    with running(tmp_path, system.endpoints.metrics) as prometheus:
         for asked in (asked_by_rules(), asked_by_panels()):
             with suppress(AssertionError):
                 until(lambda asked=asked: live_traffic() and not empty(prometheus, asked), every=0.5)
             assert not empty(prometheus, asked)
         until(lambda: all(rule["health"] == "ok" for rule in prometheus.rules()))
-        firing = [a["labels"] for rule in prometheus.rules() for a in rule.get("alerts", ()) if a["state"] == "firing"]
-        assert not [labels for labels in firing if labels["severity"] == "page"]
+        assert not [labels for labels in prometheus.firing() if labels["severity"] == "page"]
 
 
 def empty(prometheus: Prometheus, expressions: Collection[str]) -> list[str]:
