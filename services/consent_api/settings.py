@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -11,17 +11,20 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from consent_api import tenant_purposes
 from consent_api.domain.validation import Purposes, UnknownPurpose, ValidationRules, midnight
 from consent_api.errors import MisconfiguredError
-from consent_api.inbound.sources import Source, read_sources
+from consent_api.inbound.sources import Source, WrongSource, read_sources, refuse_file
 from consent_api.ledger.notices import RequiredNotices
 from consent_api.ledger.purposes import MAX_PURPOSES
+from consent_api.links import theme
 from consent_api.links.theme import Theme, read_themes
 from consent_api.tenant_purposes import declared, read_tenant_purposes
 from consent_http.rates import Rates
 from consent_http.token_settings import AccessTokenSettings
 from consent_http.webhook_signature import parse_secret
 from consent_service.settings import CommaSeparated, KeyringSettings, ProcessSettings, secret_file
+from consent_service.wrong_entries import WrongEntry, ignore
 
 if TYPE_CHECKING:
     from consent_api.links.code_webhook import CodeWebhook
@@ -46,6 +49,16 @@ def _checked(value: SecretStr) -> SecretStr:
     if url.get_backend_name() != "postgresql" or not url.username:
         raise ValueError("must be a postgresql:// URL that names a role")
     return value
+
+
+def refuse_start(wrong: WrongEntry) -> None:
+    """MisconfiguredError for an entry of any of these files."""
+    raise MisconfiguredError(f"{wrong.setting}: {wrong.why}.")
+
+
+def _without_keys(setting: str, tenant: str) -> WrongEntry:
+    why = f"names a tenant in its file that the keyring has no hash keys for: {tenant[:64]}"
+    return WrongEntry(setting=setting, entry=tenant[:64], why=why)
 
 
 class LedgerSettings(ProcessSettings):
@@ -108,20 +121,22 @@ class SubmissionSettings(DatabaseSettings):
     @classmethod
     def _readable_purposes(cls, path: Path | None) -> Path | None:
         if path is not None:
-            read_tenant_purposes(path, Purposes())
+            read_tenant_purposes(path, Purposes(), on_wrong=ignore)
         return path
 
-    def rules(self, tenants: Collection[str]) -> ValidationRules:
-        """The rules for the keyring's ``tenants``. MisconfiguredError when another is said to have purposes."""
+    def rules(
+        self, tenants: Collection[str], *, on_wrong: Callable[[WrongEntry], None] = refuse_start
+    ) -> ValidationRules:
+        """The rules for the keyring's ``tenants``. ``on_wrong`` is given each wrong entry of the file of purposes;
+        MisconfiguredError by default, and for a tenant that the keyring has not: the one that was meant would have
+        the purposes of the installation."""
         purposes = Purposes(
             declared=declared(self.purposes) if self.purposes is not None else None, unknown=self.unknown_purpose
         )
         path = self.tenant_purposes
-        by_tenant = read_tenant_purposes(path, purposes) if path is not None else {}
-        if by_tenant.keys() - set(tenants):
-            raise MisconfiguredError(
-                "CONSENT_RELAY_TENANT_PURPOSES: names a tenant in its file that the keyring has no hash keys for."
-            )
+        by_tenant = read_tenant_purposes(path, purposes, on_wrong=on_wrong) if path is not None else {}
+        if unknown := sorted(by_tenant.keys() - set(tenants)):
+            refuse_start(_without_keys(tenant_purposes.SETTING, unknown[0]))
         return ValidationRules(
             channels=self.channels,
             default_region=self.default_region,
@@ -151,16 +166,19 @@ class PublicLinkSettings(KeyringSettings):
     @classmethod
     def _readable_themes(cls, path: Path | None, info: ValidationInfo) -> Path | None:
         if path is not None:
-            read_themes(path, channels=info.data.get("channels", ()))
+            read_themes(path, channels=info.data.get("channels", ()), on_wrong=ignore)
         return path
 
-    def themes(self, tenants: Collection[str]) -> dict[str, Theme]:
-        """By tenant. MisconfiguredError when one is not the keyring's."""
-        found = read_themes(self.theme_file, channels=self.channels) if self.theme_file is not None else {}
-        if found.keys() - set(tenants):
-            raise MisconfiguredError(
-                "CONSENT_RELAY_THEME_FILE: names a tenant in its file that the keyring has no hash keys for."
-            )
+    def themes(
+        self, tenants: Collection[str], *, on_wrong: Callable[[WrongEntry], None] = refuse_start
+    ) -> dict[str, Theme]:
+        """By tenant. ``on_wrong`` is given each wrong entry of the theme file, one of a tenant that the keyring has not
+        among them; MisconfiguredError by default."""
+        path = self.theme_file
+        found = read_themes(path, channels=self.channels, on_wrong=on_wrong) if path is not None else {}
+        for tenant in sorted(found.keys() - set(tenants)):
+            on_wrong(_without_keys(theme.SETTING, tenant))
+            del found[tenant]
         return found
 
 
@@ -253,11 +271,18 @@ class ApiSettings(SubmissionSettings, PublicLinkSettings, AccessTokenSettings):
             allow_private=self.code_webhook_allow_private,
         )
 
-    def inbound_sources(self, tenants: Collection[str], rules: ValidationRules) -> dict[str, Source]:
-        """The sources by id. MisconfiguredError with what is wrong with the file."""
+    def inbound_sources(
+        self,
+        tenants: Collection[str],
+        rules: ValidationRules,
+        *,
+        on_wrong: Callable[[WrongSource], None] = refuse_file,
+    ) -> dict[str, Source]:
+        """The sources by id. MisconfiguredError with what is wrong with the file. ``on_wrong`` is given each wrong
+        entry."""
         if self.inbound_file is None:
             return {}
-        return read_sources(self.inbound_file, tenants=tenants, rules=rules)
+        return read_sources(self.inbound_file, tenants=tenants, rules=rules, on_wrong=on_wrong)
 
     @property
     def rates(self) -> Mapping[str, Rates]:

@@ -61,14 +61,18 @@ QUEUED_KIB = 8 * 1024
 
 
 def run_propagator(
-    settings: PropagatorSettings, destinations: Sequence[Destination], keyring: SecretFile[Keyring]
+    settings: PropagatorSettings,
+    destinations: Sequence[Destination],
+    keyring: SecretFile[Keyring],
+    *,
+    registry: CollectorRegistry,
+    health: Health,
 ) -> int:
     """Keep the tables, and send while this process is the active one, until a signal (0), a failure (not 0), or a
     change of the hash keys (EXIT_RESTART)."""
     # The thread of the tables and the event loop share one interpreter. A call takes a dozen turns of the loop, and
     # with the default of 5 ms each waits that long for a thread that plans the entries of an import.
     sys.setswitchinterval(SWITCH_SECONDS)
-    registry, health = CollectorRegistry(), Health()
     connections = {
         each.name: followed_connection(each.connector_type, each.connection)
         for each in destinations

@@ -20,7 +20,9 @@ from consent_client.metrics import ListMetrics
 from consent_http.access_tokens import AccessTokenMetrics
 from consent_kafka.dead_letters import DeadLetterMetrics
 from consent_kafka.transport import TransportMetrics
+from consent_service.health import Health
 from consent_service.secret_files import SecretMetrics
+from consent_service.wrong_entries import WrongEntries
 from consent_state import StateDiskMetrics
 from lag_exporter.metrics import LagMetrics
 from propagator.metrics import Metrics as PropagatorMetrics
@@ -72,6 +74,9 @@ PROCESSES: dict[str, list[Callable[[CollectorRegistry], object]]] = {
     "a tool with the client library": [lambda registry: registry.register(ListMetrics({}))],
     "every process with secrets in files": [
         lambda registry: SecretMetrics.on(registry).reload_errors.labels("secret"),
+    ],
+    "api, ingest and propagator (files with an entry a tenant)": [
+        lambda registry: WrongEntries(registry, Health(), settings=["setting"]),
     ],
     "ingest, suppression and propagator (dead letters)": [
         lambda registry: DeadLetterMetrics.on(registry, service="service", topics=["topic"])

@@ -29,6 +29,7 @@ def links(
     database. Lines with an error have no links; the exit code is then 1. TARGET speaks for all these people: keep it as
     you keep the addresses.
     """
+    from consent_api.cli import wrong_entries
     from consent_api.domain.validation import ValidationRules
     from consent_api.errors import AddressFileError, NoLinkKeysError
     from consent_api.links.csv_links import write_links
@@ -49,7 +50,8 @@ def links(
     if target.exists() and not replace:
         raise click.ClickException(f"{target} exists: name another file, or --replace")
     rules = ValidationRules(channels=settings.channels, default_region=settings.default_region)
-    maker = LinkMaker(Links(lambda: keyring), settings.themes(keyring.tenants), rules, public_url=settings.public_url)
+    themes = settings.themes(keyring.tenants, on_wrong=wrong_entries.warn)
+    maker = LinkMaker(Links(lambda: keyring), themes, rules, public_url=settings.public_url)
     try:
         counts = write_links(maker, tenant, source, target, channel=channel, purpose=purpose, report=_report)
     except AddressFileError as error:

@@ -472,6 +472,7 @@ def _refusals() -> Iterator[None]:
 
 @contextmanager
 def _installation(tenant: str | None) -> Iterator[_Installation]:
+    from consent_api.cli import wrong_entries
     from consent_api.errors import LedgerUnavailableError
     from consent_api.http.app import connect_ledger
     from consent_api.links import theme
@@ -489,8 +490,8 @@ def _installation(tenant: str | None) -> Iterator[_Installation]:
         yield _Installation(
             tenant=tenant,
             ledger=ledger,
-            rules=settings.rules(tenants),
-            theme=theme.of(settings.themes(tenants), tenant),
+            rules=settings.rules(tenants, on_wrong=wrong_entries.warn),
+            theme=theme.of(settings.themes(tenants, on_wrong=wrong_entries.warn), tenant),
             erasure_wait=settings.erasure_wait,
         )
     except LedgerUnavailableError as error:

@@ -13,6 +13,7 @@ import anyio.to_thread
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CollectorRegistry
 
+from consent_api import tenant_purposes
 from consent_api.console import routes as console_routes
 from consent_api.console.entry import Console
 from consent_api.domain.validation import ValidationRules
@@ -37,9 +38,10 @@ from consent_api.http.group_commit import GroupCommit
 from consent_api.http.lane_monitor import LaneMonitor
 from consent_api.http.metrics import ApiMetrics, LaneMetrics
 from consent_api.http.metrics_middleware import RequestMetricsMiddleware
+from consent_api.inbound import sources as inbound_sources
 from consent_api.inbound.metrics import InboundMetrics
 from consent_api.inbound.receiver import Inbound, Receiver
-from consent_api.inbound.sources import followed_secrets
+from consent_api.inbound.sources import WrongSource, followed_secrets
 from consent_api.ledger import database
 from consent_api.ledger.ids import DecisionIds
 from consent_api.ledger.key_store import ApiKeyStore
@@ -49,14 +51,14 @@ from consent_api.ledger.outbox_messages import ChangeMessages
 from consent_api.ledger.purposes import PurposeLimit
 from consent_api.ledger.recording import LedgerContext
 from consent_api.links import api as links_api
-from consent_api.links import one_click, preferences, privacy_control, signal_api, start
+from consent_api.links import one_click, preferences, privacy_control, signal_api, start, theme
 from consent_api.links.code_webhook import CodeWebhook
 from consent_api.links.making import LinkMaker
 from consent_api.links.opening import LinkPages
 from consent_api.links.page_notices import PageNotices
 from consent_api.links.pauses import PauseEnder
 from consent_api.links.recording import Choices
-from consent_api.links.theme import Themes, require_declared
+from consent_api.links.theme import Themes
 from consent_api.links.token import Links
 from consent_api.monitors import DatabaseMonitor
 from consent_api.rights import api as rights_api
@@ -79,6 +81,7 @@ from consent_service import startup
 from consent_service.health import Health, serve_metrics
 from consent_service.secret_files import SecretFile
 from consent_service.stopping import join_all
+from consent_service.wrong_entries import WrongEntries
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +93,7 @@ Every answer has a Request-Id: yours, if you send a well-formed one (no phone nu
 
 _DESCRIBED = (links_api, signal_api, rights_models, notices, renewals, allow_once, erasure_api, rectification_api)
 """What they take and answer is in /openapi.json, beside `models`."""
+_FILES = (tenant_purposes.SETTING, theme.SETTING, inbound_sources.SETTING)
 _LOOP = "http"
 REQUESTS_SECONDS = 20
 """For the requests under way when the process is asked to end."""
@@ -228,13 +232,20 @@ def serve(settings: ApiSettings) -> int:
     startup.begin_logs(settings)
     keyring = startup.keyring_file(settings)
     ledger = connect_ledger(settings, keyring)
-    rules = settings.rules(ledger.context.keyring.tenants)
-    themes = settings.themes(ledger.context.keyring.tenants)
-    require_declared(themes, rules)
-    sources = settings.inbound_sources(ledger.context.keyring.tenants, rules)
-    PageNotices(ledger).register_all(themes)
     registry = CollectorRegistry()
     health = Health(expected=(_LOOP, "database"))
+    wrong_entries = WrongEntries(registry, health, settings=_FILES)
+    wrong_sources: dict[str, int] = {}
+
+    def on_wrong_source(wrong: WrongSource) -> None:
+        wrong_entries(wrong)
+        wrong_sources[wrong.entry] = wrong.again
+
+    tenants = ledger.context.keyring.tenants
+    rules = settings.rules(tenants, on_wrong=wrong_entries)
+    themes = theme.offered(settings.themes(tenants, on_wrong=wrong_entries), rules, on_wrong=wrong_entries)
+    sources = settings.inbound_sources(tenants, rules, on_wrong=on_wrong_source)
+    PageNotices(ledger).register_all(themes)
     pages = serve_metrics(registry, health, settings.metrics_host, settings.metrics_port)
     stop = threading.Event()
     watch = startup.watch_secrets(settings, registry, health, keyring)
@@ -282,6 +293,7 @@ def serve(settings: ApiSettings) -> int:
             sources=sources,
             metrics=InboundMetrics.on(registry, sources=sources),
             secrets=lambda source: secrets[source.id].value,
+            wrong=wrong_sources,
         ),
         notify_seconds=settings.erasure_wait,
         access_tokens=access_tokens,

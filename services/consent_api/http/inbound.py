@@ -21,6 +21,8 @@ from consent_http.errors import ProblemError
 from consent_http.problem_details import MEDIA_TYPE
 
 _RETRY_SECONDS = "5"
+_WRONG_SECONDS = "300"
+"""Until an operator may have mended a source's entry."""
 _CUT_OFF = (400, 408)
 """Of a body that has not come whole. To such a status some providers never send again."""
 
@@ -37,7 +39,10 @@ def routes(receiver: Receiver, inbound: Inbound) -> Sequence[Route]:
     """Not in /openapi.json: each body is the provider's own. docs/inbound-webhooks.md describes them."""
 
     async def answer(request: Request) -> Response:
-        source = _source(inbound, request.path_params["source_id"])
+        source_id = request.path_params["source_id"]
+        if source_id not in inbound.sources and (again := inbound.wrong.get(source_id)) is not None:
+            return _again(again, _WRONG_SECONDS)
+        source = _source(inbound, source_id)
         return await receive(source, request) if request.method == "POST" else probe(source)
 
     async def receive(source: Source, request: Request) -> Response:
@@ -49,13 +54,13 @@ def routes(receiver: Receiver, inbound: Inbound) -> Sequence[Route]:
                     if error.status not in _CUT_OFF:
                         raise
                     receiver.cut_off(source)
-                    return _again(source)
+                    return _again(source.called.again)
                 webhook = Webhook(query=request.url.query, headers=dict(request.headers), body=body)
                 await receiver.receive(source, webhook)
         except WebhookRefusedError as error:
             return _refused(source, error)
         except WebhookNotRecordedError:
-            return _again(source)
+            return _again(source.called.again)
         return Response(source.called.answer, media_type=source.called.media_type)
 
     def probe(source: Source) -> Response:
@@ -96,14 +101,14 @@ def _refused(source: Source, error: WebhookRefusedError) -> Response:
     )
 
 
-def _again(source: Source) -> Response:
+def _again(status: int, seconds: str = _RETRY_SECONDS) -> Response:
     return _rendered(
         ProblemError(
-            source.called.again,
+            status,
             "not-recorded",
             "This webhook could not be recorded now. Nothing of it is acknowledged.",
             cure="Send it again.",
-            headers={"Retry-After": _RETRY_SECONDS},
+            headers={"Retry-After": seconds},
         )
     )
 

@@ -68,6 +68,8 @@ class Inbound:
     """Of a source, as of now."""
     fetch: Callable[[str], bytes] = field(default=fetch)
     clock: Callable[[], int] = field(default=now_micros)
+    wrong: Mapping[str, int] = field(default_factory=dict)
+    """Of each source whose entry is wrong, by its id: the status after which the tool sends again."""
 
 
 class Receiver:

@@ -1,5 +1,6 @@
 """The inbound sources file: which tool may report what people say to it, and what that withdraws. Read once, at start;
-the files that it names for secrets, again when they change.
+the files that it names for secrets, again when they change. A source that is wrong concerns its tool alone: it asks
+that to send again later.
 
     sources:
       - id: twilio-fr                      # the end of the URL: /v1/inbound/twilio-fr. Never reuse it
@@ -17,7 +18,9 @@ docs/inbound-webhooks.md has an entry for each provider.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -33,10 +36,13 @@ from consent_api.yaml_file import read_yaml
 from consent_contracts.decisions import EVERY_PURPOSE
 from consent_contracts.records import PURPOSE
 from consent_service.secret_files import SecretFile
+from consent_service.wrong_entries import WrongEntry
 
 SETTING = "CONSENT_RELAY_INBOUND_FILE"
 _SLUG = r"^[a-z][a-z0-9-]{0,39}$"
 _SHORTEST_SECRET = 16
+_AGAIN = 503
+"""For a provider that is none of ours."""
 
 
 class _Secret(BaseModel):
@@ -107,41 +113,84 @@ class Source(BaseModel):
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
-    sources: tuple[Source, ...]
+    sources: tuple[object, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WrongSource(WrongEntry):
+    """``again``: the status after which the tool sends again."""
+
+    again: int
+
+
+def refuse_file(wrong: WrongEntry) -> None:
+    """MisconfiguredError."""
+    raise MisconfiguredError(f"{SETTING}: {wrong.why}")
 
 
 def read_sources(
-    path: Path, *, tenants: Collection[str], rules: ValidationRules, environ: Mapping[str, str] = os.environ
+    path: Path,
+    *,
+    tenants: Collection[str],
+    rules: ValidationRules,
+    environ: Mapping[str, str] = os.environ,
+    on_wrong: Callable[[WrongSource], None] = refuse_file,
 ) -> dict[str, Source]:
-    """The sources by id. MisconfiguredError with the member that is wrong and the cure; no secret is in it."""
+    """The sources by id, without those that are wrong: each is given to ``on_wrong``, with the member and the cure.
+    MisconfiguredError for a file of another shape, and by default for a wrong source. No secret is in it."""
     try:
         content = read_yaml(path)
     except ValueError as error:
         raise MisconfiguredError(f"{SETTING}: {error}.") from None
     try:
-        sources = _File.model_validate(content).sources
+        entries = _File.model_validate(content).sources
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        raise _wrong(".".join(map(str, first["loc"])), str(first["msg"])) from None
+        raise _not_valid(error) from None
     found: dict[str, Source] = {}
-    for source in sources:
-        at = f"sources.{source.id}"
-        if source.id in found:
-            raise _wrong(at, "two sources have this id: the end of each URL is its own")
-        tenant = source.tenant or (next(iter(tenants)) if len(tenants) == 1 else "")
-        if tenant not in tenants:
-            raise _wrong(f"{at}.tenant", "name a tenant that the keyring has hash keys for")
-        if source.channel not in rules.channels:
-            raise _wrong(f"{at}.channel", f"is one of {', '.join(rules.channels)}")
-        declared = rules.purposes_of(tenant).declared
-        if declared is not None and set(source.purposes) - declared - {EVERY_PURPOSE}:
-            raise _wrong(f"{at}.purposes", "name purposes that are declared: CONSENT_RELAY_PURPOSES")
-        for name in sorted(source.called.requires):
-            if not getattr(source, name):
-                raise _wrong(f"{at}.{name}", f"{source.provider} requires it")
-        keys = _keys(source, path.parent, environ)
-        found[source.id] = source.model_copy(update={"tenant": tenant, "keys": keys})
+    for number, entry in enumerate(entries):
+        try:
+            source = _source(entry, f"sources.{number}", path.parent, tenants, rules, environ)
+            if source.id in found:
+                raise _wrong(f"sources.{source.id}", "two sources have this id: the end of each URL is its own")
+            found[source.id] = source
+        except MisconfiguredError as error:
+            on_wrong(_wrong_source(entry, number, str(error)))
     return found
+
+
+def _source(
+    entry: object, at: str, folder: Path, tenants: Collection[str], rules: ValidationRules, environ: Mapping[str, str]
+) -> Source:
+    """The source of an entry. MisconfiguredError."""
+    try:
+        source = Source.model_validate(entry)
+    except ValidationError as error:
+        raise _not_valid(error, at) from None
+    at = f"sources.{source.id}"
+    tenant = source.tenant or (next(iter(tenants)) if len(tenants) == 1 else "")
+    if tenant not in tenants:
+        raise _wrong(f"{at}.tenant", "name a tenant that the keyring has hash keys for")
+    if source.channel not in rules.channels:
+        raise _wrong(f"{at}.channel", f"is one of {', '.join(rules.channels)}")
+    declared = rules.purposes_of(tenant).declared
+    if declared is not None and set(source.purposes) - declared - {EVERY_PURPOSE}:
+        raise _wrong(f"{at}.purposes", "name purposes that are declared: CONSENT_RELAY_PURPOSES")
+    for name in sorted(source.called.requires):
+        if not getattr(source, name):
+            raise _wrong(f"{at}.{name}", f"{source.provider} requires it")
+    return source.model_copy(update={"tenant": tenant, "keys": _keys(source, folder, environ)})
+
+
+def _wrong_source(entry: object, number: int, why: str) -> WrongSource:
+    given = entry if isinstance(entry, dict) else {}
+    name, provider = given.get("id"), given.get("provider")
+    known = PROVIDERS.get(provider) if isinstance(provider, str) else None
+    return WrongSource(
+        setting=SETTING,
+        entry=name if isinstance(name, str) and re.fullmatch(_SLUG, name) else f"sources.{number}",
+        why=why.removeprefix(f"{SETTING}: "),
+        again=known.again if known is not None else _AGAIN,
+    )
 
 
 def followed_secrets(
@@ -198,6 +247,11 @@ def _check(provider: str, key: str, at: str) -> None:
             raise ValueError(f"requires {_SHORTEST_SECRET} characters or more")
     except ValueError as error:
         raise _wrong(at, str(error)) from None
+
+
+def _not_valid(error: ValidationError, *at: str) -> MisconfiguredError:
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    return _wrong(".".join(map(str, [*at, *first["loc"]])), str(first["msg"]))
 
 
 def _wrong(at: str, cure: str) -> MisconfiguredError:

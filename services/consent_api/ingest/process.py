@@ -10,6 +10,7 @@ from functools import partial
 
 from prometheus_client import CollectorRegistry
 
+from consent_api import tenant_purposes
 from consent_api.errors import (
     DeadLettersNotWrittenError,
     LedgerUnavailableError,
@@ -47,6 +48,7 @@ from consent_kafka.registry import connect_codec
 from consent_privacy.keyring import Keyring
 from consent_service import startup
 from consent_service.health import Health, serve_metrics
+from consent_service.wrong_entries import WrongEntries
 
 NOT_NOW = {
     LedgerUnavailableError: "database",
@@ -86,7 +88,8 @@ def composed(settings: IngestSettings, *, registry: CollectorRegistry, health: H
         Lane.BULK: _bound(settings.ingest_bulk_tenants, "CONSENT_RELAY_INGEST_BULK_TENANTS", keyring),
     }
     default_tenants = {lane: _default_tenant(settings, tenants) for lane, tenants in bound.items()}
-    rules = settings.rules(keyring.tenants)
+    wrong_entries = WrongEntries(registry, health, settings=(tenant_purposes.SETTING,))
+    rules = settings.rules(keyring.tenants, on_wrong=wrong_entries)
     topics = settings.topics
     read = [topics.inbound, topics.inbound_bulk, topics.receipts]
     metrics = IngestMetrics.on(registry, topics=read)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
-from consent_api.domain.validation import ValidationRules
-from consent_api.errors import MisconfiguredError
+from consent_api.domain.validation import Purposes, ValidationRules
 from consent_api.yaml_file import read_yaml
 from consent_contracts.records import PURPOSE
 from consent_http.words import Language
+from consent_service.wrong_entries import WrongEntry, refuse
 
+SETTING = "CONSENT_RELAY_THEME_FILE"
 LEAST_CONTRAST = 4.5
 """WCAG 2.1, 1.4.3 (AA), of text on what is behind it."""
 _LARGEST_LOGO = 65_536
@@ -115,13 +116,15 @@ class _Tenant(_Model):
     accessibility: Addresses | None = None
 
 
-_FILE = TypeAdapter(dict[str, _Tenant])
+_FILE = TypeAdapter(dict[str, object])
+_TENANT = TypeAdapter(_Tenant)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Theme:
     """A tenant's pages. ``purposes`` is empty where the theme file does not have the tenant: then there is no
-    preference centre, and one click is described in general words."""
+    preference centre, and one click is described in general words. Empty too where its entry is wrong: then the
+    preference centre takes a refusal of everything, and nothing else."""
 
     name: str
     controller: str = ""
@@ -144,31 +147,61 @@ def of(themes: Themes, tenant: str) -> Theme:
     return themes.get(tenant) or Theme(name=tenant)
 
 
-def require_declared(themes: Themes, rules: ValidationRules) -> None:
-    """MisconfiguredError where a theme offers a purpose that no submission could name: saving it would fail."""
+def offered(themes: Themes, rules: ValidationRules, *, on_wrong: Callable[[WrongEntry], None] = refuse) -> Themes:
+    """The themes, without those that offer what no submission could name: saving it would fail. ``on_wrong``: as of
+    `read_themes`."""
+    found = dict(themes)
     for tenant, theme in themes.items():
-        declared = rules.purposes_of(tenant).declared
-        unknown = [each.id for each in theme.purposes if declared is not None and each.id not in declared]
-        if unknown:
-            raise MisconfiguredError(
-                f"CONSENT_RELAY_THEME_FILE: names purposes of tenant {tenant} that are not declared"
-                f" (CONSENT_RELAY_PURPOSES, CONSENT_RELAY_TENANT_PURPOSES): {', '.join(unknown)}."
-            )
+        why = _not_offered(theme, rules.purposes_of(tenant))
+        if why is not None:
+            on_wrong(WrongEntry(setting=SETTING, entry=tenant, why=f"names purposes of tenant {tenant} {why}"))
+            found[tenant] = Theme(name=tenant)
+    return found
 
 
-def read_themes(path: Path, *, channels: Collection[str]) -> dict[str, Theme]:
-    """The themes by tenant. ValueError with what is wrong with the file."""
+def _not_offered(theme: Theme, purposes: Purposes) -> str | None:
+    """Why a page of these could not be saved; None: it could."""
+    if theme.purposes and not purposes.permissions:
+        return "while the tenant's entry in CONSENT_RELAY_TENANT_PURPOSES is wrong: mend that"
+    declared = purposes.declared
+    unknown = [each.id for each in theme.purposes if declared is not None and each.id not in declared]
+    if unknown:
+        settings = "CONSENT_RELAY_PURPOSES, CONSENT_RELAY_TENANT_PURPOSES"
+        return f"that are not declared ({settings}): {', '.join(unknown)}"
+    return None
+
+
+def read_themes(
+    path: Path, *, channels: Collection[str], on_wrong: Callable[[WrongEntry], None] = refuse
+) -> dict[str, Theme]:
+    """The themes by tenant. ValueError with what is wrong with the file. A wrong entry is given to ``on_wrong``; where
+    that returns, the tenant's theme has no purposes."""
     content = read_yaml(path)
     try:
         tenants = _FILE.validate_python(content)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        at = ".".join(map(str, first["loc"])) or "its beginning"
-        raise ValueError(f"names a file that is wrong at {at}: {first['msg']}; see docs/preference-centre.md") from None
-    return {name: _theme(name, given, path.parent, channels) for name, given in tenants.items()}
+        raise ValueError(_wrong("its beginning", first["msg"])) from None
+    found = {}
+    for name, given in tenants.items():
+        try:
+            found[name] = _theme(name, given, path.parent, channels)
+        except ValueError as error:
+            on_wrong(WrongEntry(setting=SETTING, entry=name, why=str(error)))
+            found[name] = Theme(name=name)
+    return found
 
 
-def _theme(name: str, given: _Tenant, directory: Path, channels: Collection[str]) -> Theme:
+def _wrong(at: str, what: str) -> str:
+    return f"names a file that is wrong at {at}: {what}; see docs/preference-centre.md"
+
+
+def _theme(name: str, entry: object, directory: Path, channels: Collection[str]) -> Theme:
+    try:
+        given = _TENANT.validate_python(entry)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise ValueError(_wrong(".".join(map(str, [name, *first["loc"]])), first["msg"])) from None
     faults = [*given.colours.faults(), *_purpose_faults(given.purposes, channels)]
     if faults:
         raise ValueError(f"names a file that is wrong at {name}: {'; '.join(faults)}")

@@ -22,21 +22,35 @@ def propagator() -> None:
     Secrets in files are read again when they change: credentials with the next call; after a change of the hash keys
     the process starts itself again, as every address is planned by them.
 
+    A destination that is wrong in the file is sent nothing; the health page, the log and a metric name it, and the
+    others are sent theirs. A file that is no YAML, or has no destination that can be used, ends the start.
+
     To send everything of a destination again, raise its `generation`; to stop it for a while, set `paused: true`.
     """
     import os
     import sys
 
+    from prometheus_client import CollectorRegistry
+
     from consent_kafka.provisioning import require_topics
     from consent_kafka.transport import EXIT_RESTART
     from consent_service import settings, startup
+    from consent_service.health import Health
+    from consent_service.wrong_entries import WrongEntries
     from propagator.cli.declared import read_destinations
+    from propagator.config.reader import SETTING
     from propagator.settings import PropagatorSettings
 
     loaded = settings.load(PropagatorSettings)
     keyring = startup.keyring_file(loaded)
-    declared = read_destinations(loaded.propagator_destinations, loaded.channels, keyring.value)
     startup.begin_logs(loaded)
+    registry, health = CollectorRegistry(), Health()
+    declared = read_destinations(
+        loaded.propagator_destinations,
+        loaded.channels,
+        keyring.value,
+        on_wrong=WrongEntries(registry, health, settings=(SETTING,)),
+    )
     topics = loaded.topics
     require_topics(
         loaded,
@@ -51,7 +65,7 @@ def propagator() -> None:
     )
     from propagator.app import run_propagator  # Last: what is wrong above is reported at once.
 
-    code = run_propagator(loaded, declared, keyring)
+    code = run_propagator(loaded, declared, keyring, registry=registry, health=health)
     if code == EXIT_RESTART:
         # The same process by its id, so that whatever runs it does not take it for a crash.
         os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - as it was started

@@ -95,7 +95,7 @@ def _shown(pattern: str) -> Any:
 
 
 _AS_READ = BeforeValidator(_as_read)
-_NAME = r"[a-z0-9][a-z0-9-]{0,62}"
+NAME = r"[a-z0-9][a-z0-9-]{0,62}"
 _TENANT = r"[a-z0-9][a-z0-9_-]{0,63}"
 _PURPOSE = rf"\*|{_TENANT}"
 
@@ -103,8 +103,8 @@ Text = Annotated[str, BeforeValidator(_text)]
 Flag = Annotated[bool, Strict(), _AS_READ]
 Name = Annotated[
     Text,
-    _matching(_NAME, "must be 1 to 63 of a-z, 0-9 and -, as it is part of record keys and a metric label"),
-    _shown(_NAME),
+    _matching(NAME, "must be 1 to 63 of a-z, 0-9 and -, as it is part of record keys and a metric label"),
+    _shown(NAME),
 ]
 Tenant = Annotated[Text, _matching(_TENANT, "must be a tenant's name: a-z, 0-9, - and _"), _shown(_TENANT)]
 Purpose = Annotated[Text, _matching(_PURPOSE, "must be a purpose (a-z, 0-9, _ and -) or *"), _shown(_PURPOSE)]

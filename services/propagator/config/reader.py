@@ -1,4 +1,5 @@
-"""The destinations file: which account at which tool is sent what. Read once, at start; any error in it ends the start.
+"""The destinations file: which account at which tool is sent what. Read once, at start. What checks the file refuses
+all of it for any error; the process that sends does without the destinations that are wrong.
 
     destinations:
       - name: sendgrid-fr                  # names its delivered state, metrics and receipts: never reuse it
@@ -19,18 +20,25 @@ receipt `impossible`, so that it is seen.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+import re
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from consent_privacy.keyring import Keyring
+from consent_service.wrong_entries import WrongEntry
 from propagator.config.explain_error import explain
-from propagator.config.file_model import DestinationSection, Installation, file_model
+from propagator.config.file_model import NAME, DestinationSection, Installation, file_model
 from propagator.config.model import Destination, Limits
 from propagator.config.yaml_document import Document, parse
 from propagator.connectors.base import ConnectionSettings, ConnectorType
 from propagator.errors import FileFault, InvalidDestinationsFileError
+
+SETTING = "CONSENT_RELAY_PROPAGATOR_DESTINATIONS"
 
 
 def read(
@@ -40,10 +48,13 @@ def read(
     channels: Collection[str],
     keyring: Keyring | None,
     environ: Mapping[str, str] = os.environ,
+    on_wrong: Callable[[WrongEntry], None] | None = None,
 ) -> tuple[Destination, ...]:
     """All destinations of the file. `keyring` None: not at hand, so each tenant must be named and is not looked up.
 
-    Raises InvalidDestinationsFileError with every error in the file, each with its line, its column and the fix.
+    Raises InvalidDestinationsFileError with every error in the file, each with its line, its column and the fix. With
+    `on_wrong`, a wrong destination is given to that and left out, as long as the file is sound beside it, and one
+    remains.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -54,21 +65,46 @@ def read(
     if isinstance(document, FileFault):
         raise InvalidDestinationsFileError(str(path), [document])
     model = file_model(catalogue)
-    errors = [*document.errors, *_repeated_names(document)]
+    installation = Installation(channels=channels, keyring=keyring, environ=environ, directory=path.parent)
+    # A name that is given twice may be that of an alias, used in several destinations.
+    of_file, of_entries = list(document.errors), _repeated_names(document)
     sections: list[DestinationSection] = []
     try:
-        installation = Installation(channels=channels, keyring=keyring, environ=environ, directory=path.parent)
         sections = model.model_validate(document.data, context=installation).destinations
     except ValidationError as invalid:
-        errors += (explain(each, model, document) for each in invalid.errors(include_url=False, include_input=False))
-    if errors:
-        raise InvalidDestinationsFileError(str(path), sorted(errors))
+        for each in invalid.errors(include_url=False, include_input=False):
+            fault = explain(each, model, document)
+            match each["loc"]:
+                case ("destinations", int(number), *_):
+                    of_entries[number].append(fault)
+                case _:
+                    of_file.append(fault)
+    errors = sorted([*of_file, *chain.from_iterable(of_entries.values())])
+    if not errors:
+        return tuple(map(_destination, sections))
+    declared = document.data["destinations"] if not of_file else []
+    sound = [each for number, each in enumerate(declared) if not of_entries[number]]
+    if on_wrong is None or not sound:
+        raise InvalidDestinationsFileError(str(path), errors)
+    for number, faults in sorted(of_entries.items()):
+        if faults:
+            why = "; ".join(str(InvalidDestinationsFileError(str(path), [each])) for each in sorted(faults))
+            on_wrong(WrongEntry(setting=SETTING, entry=_name(declared[number], number), why=why))
+    sections = model.model_validate({"destinations": sound}, context=installation).destinations
     return tuple(map(_destination, sections))
 
 
-def _repeated_names(document: Document) -> Iterator[FileFault]:
+def _name(entry: Any, number: int) -> str:
+    """As the entry has it, if it can be shown; else its place."""
+    name = getattr(entry.get("name"), "written", "") if isinstance(entry, dict) else ""
+    return name if re.fullmatch(NAME, name) else f"destinations[{number}]"
+
+
+def _repeated_names(document: Document) -> defaultdict[int, list[FileFault]]:
+    """By the place of the destination. Of several with one name all but the first are wrong."""
     found = document.data.get("destinations") if isinstance(document.data, dict) else None
     lines: dict[str, int] = {}
+    faults: defaultdict[int, list[FileFault]] = defaultdict(list)
     for index, each in enumerate(found if isinstance(found, list) else ()):
         name = each.get("name") if isinstance(each, dict) else None
         written = getattr(name, "written", None)
@@ -76,8 +112,10 @@ def _repeated_names(document: Document) -> Iterator[FileFault]:
             continue
         at = document.locate(("destinations", index, "name"))
         if written in lines:
-            yield FileFault(*at, f"is the name on line {lines[written]} already: each destination needs its own name")
+            fix = f"is the name on line {lines[written]} already: each destination needs its own name"
+            faults[index].append(FileFault(*at, fix))
         lines.setdefault(written, at.line)
+    return faults
 
 
 def _destination(section: DestinationSection) -> Destination:

@@ -64,3 +64,24 @@ def test_the_other_topic_is_not_bound_with_it(two_tenants: Rig) -> None:  # R45
 def test_tenants_that_cannot_be_meant_end_the_start(two_tenants: Rig, wrong: dict[str, str]) -> None:
     with pytest.raises(MisconfiguredError, match="names a tenant"), two_tenants.ingest(**wrong):
         pass
+
+
+def test_purposes_of_one_tenant_that_cannot_be_read_stop_no_other(two_tenants: Rig, tmp_path: Path) -> None:  # R45
+    rig = two_tenants
+    file = tmp_path / "purposes.yaml"
+    file.write_text("acme: {purposes: [newsletter]}\nzenith: {purposes: [Not a slug]}\n")
+    rig.submit(rig.encoded([grant(tenant="zenith"), refusal(tenant="zenith"), grant(tenant="acme")]))
+    with rig.ingest(tenant_purposes=file) as ingest:
+        for outcome, count in (("recorded", 2), ("dead_letter", 1)):
+            until(
+                lambda outcome=outcome, count=count: (
+                    ingest.metric("consent_relay_ingest_records_total", topic=rig.topics.inbound, outcome=outcome)
+                    == count
+                ),
+                what=outcome,
+            )
+        assert ingest.metric("consent_relay_wrong_entries", setting="CONSENT_RELAY_TENANT_PURPOSES") == 1
+    assert rig.ask("SELECT count(*) FROM decisions WHERE tenant = 'zenith' AND status = 'withdrawn'") == 1
+    letters = rig.topics.dead_letters("consent-api")
+    [letter] = rig.records(letters)
+    assert "mend the purposes of this tenant" in rig.codec().decode(letters, letter.value())["error"]

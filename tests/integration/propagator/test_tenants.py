@@ -105,3 +105,27 @@ def test_a_grant_for_one_tenant_lifts_no_objection_of_another(rig: Rig, monkeypa
         ("acme", "crm-acme"),
         ("globex", "crm-globex"),
     }
+
+
+def test_a_wrong_destination_of_one_tenant_stops_no_other(rig: Rig) -> None:  # R45
+    declare(rig)
+    wrong = rig.destinations.read_text().replace("/webhook/globex, credentials: {secret: {env: WEBHOOK}}", "/x, a: b")
+    rig.destinations.write_text(wrong)
+    rig.keep_resolving()
+    process = rig.start()
+    process.until_active()
+    decide(rig, "globex", 1, "objected")
+    decide(rig, "acme", 1, "objected")
+    until(lambda: held(rig, "acme") == {rig.address(1): "suppressed"}, what="acme's own state")
+    assert process.metric("wrong_entries", setting="CONSENT_RELAY_PROPAGATOR_DESTINATIONS") == 1
+    until(lambda: process.get("/readyz").startswith("ok\n"), what="ready")
+    note = process.get("/readyz").splitlines()[1]
+    assert note.startswith("CONSENT_RELAY_PROPAGATOR_DESTINATIONS crm-globex: not in use: ")
+    assert "destinations[1].a: is not known here" in note
+    assert process.stop() == 0
+
+    # Once the entry is right, the tool is sent what it has missed.
+    declare(rig)
+    process = rig.start()
+    until(lambda: held(rig, "globex") == {rig.address(1): "suppressed"}, what="what globex's tool has missed")
+    assert process.stop() == 0

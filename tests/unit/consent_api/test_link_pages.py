@@ -14,16 +14,17 @@ import yaml
 from fastapi import Request
 
 from consent_api.domain.validation import Purposes, ValidationRules
-from consent_api.errors import MisconfiguredError
 from consent_api.links import pages, preferences, texts
 from consent_api.links.limits import Allowance, Uses
 from consent_api.links.opening import caller_of
 from consent_api.links.pages import Page
 from consent_api.links.person import Person, Setting, State
 from consent_api.links.preferences import Shown, changes
-from consent_api.links.theme import Colours, Theme, contrast, read_themes, require_declared
+from consent_api.links.theme import Colours, Theme, contrast, offered, read_themes
 from consent_api.links.token import Link, LinkKind
+from consent_api.tenant_purposes import NOT_KNOWN
 from consent_http import forms, words
+from consent_service.wrong_entries import WrongEntry
 from local_stack.preference_centre import THEME
 from tests.support.themes import CHANNELS, themes
 
@@ -104,12 +105,49 @@ def test_purposes_have_channels_of_this_installation_and_names_of_their_own(tmp_
         read_themes(path, channels=CHANNELS)
 
 
+def test_a_wrong_entry_concerns_its_tenant_alone(tmp_path: Path) -> None:  # R45
+    document = yaml.safe_load(THEME)
+    document["globex"] = {**document["acme"], "colours": {"text": "#fefefe"}}
+    document["initech"] = {"name": "Initech"}
+    path = tmp_path / "themes.yaml"
+    path.write_text(yaml.safe_dump(document), "utf-8")
+    found: list[WrongEntry] = []
+    themes = read_themes(path, channels=CHANNELS, on_wrong=found.append)
+    assert [(each.setting, each.entry) for each in found] == [
+        ("CONSENT_RELAY_THEME_FILE", "globex"),
+        ("CONSENT_RELAY_THEME_FILE", "initech"),
+    ]
+    assert "colours.text on colours.surface has a contrast of" in found[0].why
+    assert "initech.controller" in found[1].why
+    path.write_text(THEME, "utf-8")
+    assert themes["acme"] == read_themes(path, channels=CHANNELS)["acme"]
+    # Its persons still reach a page that takes a refusal of everything.
+    assert themes["globex"] == Theme(name="globex")
+
+
+@pytest.mark.parametrize("content", ["[", "acme", "- acme", "no: {name: No}"])
+def test_a_file_of_another_shape_is_refused(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "themes.yaml"
+    path.write_text(content)
+    with pytest.raises(ValueError, match="names a file that"):
+        read_themes(path, channels=CHANNELS, on_wrong=lambda wrong: None)
+
+
 def test_a_purpose_that_is_offered_is_declared(theme: Theme) -> None:
     rules = ValidationRules(channels=CHANNELS, default_region="FR")
-    require_declared({"acme": theme}, rules)
+    themes = {"acme": theme, "globex": theme}
+    assert offered(themes, rules) == themes
     declared = Purposes(declared=frozenset({"promotions", "newsletter"}))
-    with pytest.raises(MisconfiguredError, match=r"tenant acme that are not declared .*: survey\.$"):
-        require_declared({"acme": theme}, replace(rules, tenant_purposes={"acme": declared}))
+    for purposes, why in (
+        (declared, r"tenant acme that are not declared .*: survey$"),
+        (NOT_KNOWN, "tenant acme while"),
+    ):
+        of_acme = replace(rules, tenant_purposes={"acme": purposes})
+        with pytest.raises(ValueError, match=why):
+            offered(themes, of_acme)
+        found: list[WrongEntry] = []
+        assert offered(themes, of_acme, on_wrong=found.append) == {"acme": Theme(name="acme"), "globex": theme}
+        assert [each.entry for each in found] == ["acme"]
 
 
 def test_a_logo_is_within_the_page(tmp_path: Path) -> None:

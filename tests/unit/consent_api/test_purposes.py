@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from consent_api.domain.validation import Purposes, UnknownPurpose, ValidationRules
-from consent_api.errors import MisconfiguredError
+from consent_api.errors import InvalidValueError, MisconfiguredError
 from consent_api.settings import SubmissionSettings
 from consent_service.settings import load
+from consent_service.wrong_entries import WrongEntry
 from tests.unit.consent_api.submissions import GRANT, WITHDRAWAL, dropped, fault_list, faults, read
 
 NAMES = frozenset({"newsletter", "survey", "promotions"})
@@ -93,19 +94,52 @@ def test_settings_declare_purposes_for_all_tenants_and_a_file_for_one(
         load(SubmissionSettings).rules(["acme"])
 
 
-@pytest.mark.parametrize(
-    "content", ["[", "acme", "- acme", "acme: [a]", "acme: {purpose: [a]}", "acme: {purposes: ['A B']}",
-                "acme: {purposes: []}", "acme: {purposes: ['*']}", "acme: {unknown_purpose: maybe}"],
-)  # fmt: skip
-def test_a_file_that_is_wrong_stops_the_start(
+@pytest.mark.parametrize("content", ["[", "acme", "- acme", "no: {purposes: [offers]}"])
+def test_a_file_of_another_shape_stops_the_start(
     environment: pytest.MonkeyPatch, tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """YAML reads `no` as false: whose entry that is cannot be known."""
     file = tmp_path / "purposes.yaml"
     file.write_text(content)
     environment.setenv("CONSENT_RELAY_TENANT_PURPOSES", str(file))
     with pytest.raises(SystemExit):
         load(SubmissionSettings)
     assert "CONSENT_RELAY_TENANT_PURPOSES: names a file that" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "entry", ["[a]", "{purpose: [a]}", "{purposes: ['A B']}", "{purposes: []}", "{purposes: ['*']}",
+              "{unknown_purpose: maybe}"],
+)  # fmt: skip
+def test_a_wrong_entry_concerns_its_tenant_alone(
+    environment: pytest.MonkeyPatch, tmp_path: Path, entry: str
+) -> None:  # R45
+    file = tmp_path / "purposes.yaml"
+    file.write_text(f"acme: {entry}\nglobex: {{purposes: [offers]}}\n")
+    environment.setenv("CONSENT_RELAY_PURPOSES", "newsletter")
+    environment.setenv("CONSENT_RELAY_TENANT_PURPOSES", str(file))
+    settings = load(SubmissionSettings)
+    with pytest.raises(MisconfiguredError, match="CONSENT_RELAY_TENANT_PURPOSES: names a file that is wrong at acme"):
+        settings.rules(["acme", "globex"])
+    found: list[WrongEntry] = []
+    rules = settings.rules(["acme", "globex"], on_wrong=found.append)
+    assert [(each.setting, each.entry) for each in found] == [("CONSENT_RELAY_TENANT_PURPOSES", "acme")]
+    assert rules.purposes_of("globex") == Purposes(declared=frozenset({"offers"}))
+    purposes = rules.purposes_of("acme")
+    assert purposes.read("offers", "withdrawn", []) == "offers"
+    assert purposes.read("*", "objected", []) == "*"
+    for purpose in ("newsletter", "offers"):
+        with pytest.raises(InvalidValueError, match="purposes_not_known"):
+            purposes.read(purpose, "given", [])
+
+
+def test_an_entry_of_an_unknown_tenant_stops_the_start(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A misspelt tenant would have the purposes of the installation, which may be more."""
+    file = tmp_path / "purposes.yaml"
+    file.write_text("acmee: {purposes: [offers]}\n")
+    environment.setenv("CONSENT_RELAY_TENANT_PURPOSES", str(file))
+    with pytest.raises(MisconfiguredError, match="hash keys for: acmee"):
+        load(SubmissionSettings).rules(["acme"], on_wrong=lambda wrong: None)
 
 
 @pytest.mark.parametrize(

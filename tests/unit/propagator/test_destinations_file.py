@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from jsonschema import Draft202012Validator
 
 from consent_privacy.keyring import Key, Keyring
 from consent_privacy.keyring_file import generate
+from consent_service.wrong_entries import WrongEntry
 from propagator.cli.destinations import destinations
 from propagator.config.model import Destination, live_keys
 from propagator.config.reader import read as read_file
@@ -350,3 +352,66 @@ def test_the_help_of_every_command_explains_it() -> None:
         result = CliRunner().invoke(destinations, [*arguments, "--help"])
         assert result.exit_code == 0
         assert "destination" in result.output
+
+
+def of(name: str, **changes: str) -> str:
+    """A destination of the file `GOOD`, as lines of a list."""
+    text = GOOD.partition("\n")[2].replace("tool-fr", name)
+    for field, value in changes.items():
+        text = re.sub(rf"^(    {field}:).*$", rf"\1 {value}", text, flags=re.MULTILINE)
+    return text
+
+
+def usable(tmp_path: Path, text: str) -> tuple[list[str], list[WrongEntry]]:
+    """The names of those that can be used, and what is wrong with the others."""
+    wrong: list[WrongEntry] = []
+    path = tmp_path / "destinations.yaml"
+    path.write_text(text)
+    found = read_file(
+        path,
+        catalogue={"tool": TYPE},
+        channels=("sms", "email"),
+        keyring=ONE_TENANT,
+        environ={"TOKEN": "s3cret"},
+        on_wrong=wrong.append,
+    )
+    return [each.name for each in found], wrong
+
+
+def test_a_wrong_destination_concerns_itself_alone(tmp_path: Path) -> None:  # R45
+    text = "destinations:\n" + "".join(
+        [
+            of("first"),
+            of("no-secret", credentials="{token: {env: ABSENT}}"),
+            of("of-another", channel="sms\n    tenant: globex"),
+            of("No name"),
+            "  - nothing\n",
+            of("first"),
+            of("last"),
+        ]
+    )
+    names, wrong = usable(tmp_path, text)
+    assert names == ["first", "last"]
+    assert [each.entry for each in wrong] == ["no-secret", "of-another", "destinations[3]", "destinations[4]", "first"]
+    assert {each.setting for each in wrong} == {"CONSENT_RELAY_PROPAGATOR_DESTINATIONS"}
+    assert ":15:27: destinations[1]" in wrong[0].why
+    assert "the environment variable ABSENT is missing" in wrong[0].why
+    with pytest.raises(InvalidDestinationsFileError) as every:
+        read(tmp_path, text)
+    assert all(line in str(every.value) for each in wrong for line in each.why.split("; "))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        GOOD.replace("channel: sms", "channel: fax"),
+        f"{GOOD}{of('twice', channel='sms' + chr(10) + '    channel: sms')}",
+        f"{GOOD}other: 1\n",
+        f"{GOOD}  - [\n",
+        "destinations: []\n",
+    ],
+    ids=["no sound destination is left", "a name is there twice", "not known", "no YAML", "empty"],
+)
+def test_what_is_not_about_one_destination_refuses_the_file(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InvalidDestinationsFileError):
+        usable(tmp_path, text)

@@ -28,15 +28,20 @@ class UnknownPurpose(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Purposes:
-    """The purposes of a tenant. ``declared``: None where every slug is one."""
+    """The purposes of a tenant. ``declared``: None where every slug is one. ``permissions``: False where it is unknown
+    what the tenant declares, so that refusals alone are taken, of every slug."""
 
     declared: frozenset[str] | None = None
     unknown: UnknownPurpose = UnknownPurpose.REFUSE
+    permissions: bool = True
 
     def read(self, value: object, status: str | None, spare: list[FieldViolation]) -> str:
         """The purpose to record. InvalidValueError when there is none; a fault in ``spare`` when it is not the one that
         was sent."""
         purpose = required(value, "purpose")
+        if status == GIVEN and not self.permissions:
+            cure = "ask the operator to mend the purposes of this tenant, then send it again; refusals are taken"
+            raise InvalidValueError("purposes_not_known", cure)
         if purpose == EVERY_PURPOSE:
             if status == GIVEN:
                 raise InvalidValueError("not_specific", "name the purpose: consent is specific, * is for refusals")

@@ -11,7 +11,7 @@ import yaml
 from consent_api.domain.validation import Purposes, ValidationRules
 from consent_api.errors import MisconfiguredError
 from consent_api.inbound.providers import PROVIDERS
-from consent_api.inbound.sources import followed_secrets, read_sources
+from consent_api.inbound.sources import WrongSource, followed_secrets, read_sources
 from tests.support import provider_webhooks as sent
 
 RULES = ValidationRules(channels=("sms", "email"), default_region="FR")
@@ -66,6 +66,34 @@ def test_a_fault_is_named_with_its_cure(tmp_path: Path, change: dict[str, Any], 
     assert "CONSENT_RELAY_INBOUND_FILE" in message
     assert f"{named}:" in message
     assert TOKEN not in message
+
+
+def test_a_wrong_source_concerns_its_tool_alone(tmp_path: Path) -> None:  # R45
+    of_acme = {**GOOD, "tenant": "acme"}
+    entries = [
+        of_acme,
+        {**GOOD, "id": "of-globex", "tenant": "globex", "secrets": [{"env": "ABSENT"}]},
+        {**of_acme, "id": "brevo", "provider": "brevo", "channel": "fax"},
+        {**of_acme, "id": "No slug"},
+        of_acme,
+        "nothing",
+        {**of_acme, "id": "last"},
+    ]
+    file = tmp_path / "inbound.yaml"
+    file.write_text(
+        yaml.safe_dump({"sources": [{"tenant": "acme", **e} if isinstance(e, dict) else e for e in entries]})
+    )
+    wrong: list[WrongSource] = []
+    found = read_sources(file, tenants=("acme", "globex"), rules=RULES, environ={"TOKEN": TOKEN}, on_wrong=wrong.append)
+    assert list(found) == ["tool", "last"]
+    assert [(each.entry, each.again) for each in wrong] == [
+        ("of-globex", 503),
+        ("brevo", 429),
+        ("sources.3", 503),
+        ("tool", 503),
+        ("sources.5", 503),
+    ]
+    assert all(each.why.startswith("names a file that is wrong at sources.") for each in wrong)
 
 
 @pytest.mark.parametrize("content", ["", "sources", "- a", "sources: 3", "{", "!!int x", {"sources": [GOOD, GOOD]}])
