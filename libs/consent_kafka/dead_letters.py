@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, Producer
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from consent_contracts import cloudevents
 from consent_contracts.codec import Codec
@@ -99,6 +99,8 @@ class OriginalRecord(msgspec.Struct, frozen=True, kw_only=True, array_like=True)
 @dataclass(frozen=True, kw_only=True)
 class DeadLetterMetrics:
     dead_letters: Counter
+    last_offset: Gauge
+    last_at: Gauge
 
     @classmethod
     def on(
@@ -116,7 +118,20 @@ class DeadLetterMetrics:
                 "Records set aside because they could not be read or broke a rule. Each needs a person.",
                 ("service", "topic", "reason"),
                 registry=registry,
-            )
+            ),
+            last_offset=Gauge(
+                "consent_relay_dead_letters_last_offset",
+                "Offset of the record of this partition that was set aside last for this reason: with topic and"
+                " partition what `consent-relay dead-letters list` shows first. Absent: none since the process began.",
+                ("service", "topic", "partition", "reason"),
+                registry=registry,
+            ),
+            last_at=Gauge(
+                "consent_relay_dead_letters_last_timestamp_seconds",
+                "When that record was set aside, since the epoch.",
+                ("service", "topic", "partition", "reason"),
+                registry=registry,
+            ),
         )
         from_zero(metrics.dead_letters, [service], topics, [*READER_REASONS, *reasons])
         return metrics
@@ -182,6 +197,9 @@ class DeadLetterBuilder:
     def count(self, record: Record, reason: str, error: str) -> None:
         """The broker has acknowledged the dead letter: count it, and log it where there are few."""
         self._metrics.dead_letters.labels(self._service, record.topic, reason).inc()
+        place = self._service, record.topic, str(record.partition), reason
+        self._metrics.last_offset.labels(*place).set(record.offset)
+        self._metrics.last_at.labels(*place).set(now_micros() / 1e6)
         with self._reporting:
             now = time.monotonic()
             if now - self._minute_began >= 60.0:

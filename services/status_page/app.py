@@ -13,7 +13,7 @@ from consent_http.api_keys import KeyFile
 from consent_http.errors import InvalidApiKeysError
 from consent_service import startup
 from consent_service.health import Health, serve_metrics
-from status_page import pages, questions, routes
+from status_page import dead_letters, pages, questions, routes
 from status_page.collector import PART, Collector
 from status_page.entrance import Entrance
 from status_page.explaining import ExplainApi
@@ -62,7 +62,8 @@ def run_status(settings: StatusSettings) -> int:
 async def _run(settings: StatusSettings, keys: KeyFile, metrics: StatusMetrics, health: Health) -> int:
     path = questions.stages(settings.topics)
     observed = Observed(settings.targets, path, interval=settings.status_interval)
-    scraper = Scraper({STARTED, *(each.series for each in questions.queries_of(path))})
+    listed = (dead_letters.OFFSET, dead_letters.AT)
+    scraper = Scraper({STARTED, *listed, *(each.series for each in questions.queries_of(path))})
     explain = ExplainApi(settings.status_api_url) if settings.status_api_url is not None else None
     collector = Collector(observed, settings.targets, scraper.read, metrics=metrics, health=health)
     site = Site(

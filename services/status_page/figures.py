@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from status_page import plots, questions
+from status_page.dead_letters import DeadLetter
 from status_page.events import Event
 from status_page.findings import HELD_SECONDS, LATE_SHARE, RUNBOOKS, Finding, Shown, findings, kept_share
 from status_page.history import History
@@ -100,6 +101,7 @@ class Figures:
     left_out: int
     processes: Sequence[ProcessState]
     events: Sequence[Event]
+    dead_letters: Sequence[DeadLetter]
 
 
 def figures(observed: Observed) -> Figures:
@@ -117,6 +119,7 @@ def figures(observed: Observed) -> Figures:
         left_out=observed.history.left_out,
         processes=list(observed.processes.values()),
         events=list(observed.events),
+        dead_letters=observed.dead_letters,
     )
 
 

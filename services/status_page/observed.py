@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from status_page import questions
+from status_page import dead_letters, questions
+from status_page.dead_letters import DeadLetter
 from status_page.events import MOST, Event, Facts, add, events, known
 from status_page.findings import HELD_SECONDS
 from status_page.history import LEAST_SHOWN_SECONDS, SECONDS, Answers, History
@@ -100,6 +101,11 @@ class Observed:
             for name, state in self.processes.items()
             if state.not_ready and state.silent_since is None
         }
+
+    @property
+    def dead_letters(self) -> list[DeadLetter]:
+        """The last ones; of a process that does not answer, those it named before."""
+        return dead_letters.last({name: samples for name, (_, samples) in self._last.items()})
 
     def silent_since(self, processes: Collection[str]) -> float | None:
         """Since when one of the instances of these kinds of processes gives no answer; None: all do."""

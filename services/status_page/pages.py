@@ -14,6 +14,7 @@ from fastapi import Response
 from consent_http.pages import SAFE_HEADERS, form_token, headers_of
 from consent_http.templating import templates_of
 from consent_http.words import LANGUAGES, Language, Words
+from status_page.dead_letters import DeadLetter
 from status_page.events import Event
 from status_page.figures import Figures, runbook
 from status_page.findings import Finding, Shown
@@ -95,6 +96,17 @@ def clock(at: float) -> str:
     return f"{datetime.fromtimestamp(at, UTC):%H:%M:%S}"
 
 
+def moment(at: float) -> str:
+    """The day and the time, UTC."""
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def of_dead_letter(words: Words, letter: DeadLetter) -> str:
+    """One line of the list of dead letters. The reason of a newer release is shown as it is."""
+    reason = str(words.texts["dead_letter_reasons"].get(letter.reason, letter.reason))
+    return words("dead_letters.line", about=letter.about, place=letter.coordinates, reason=reason)
+
+
 def of_event(words: Words, event: Event) -> str:
     """One line of the list of errors."""
     reasons = words.texts["reasons" if event.kind == "silent" else "dead_letter_reasons"]
@@ -168,5 +180,6 @@ def _number(words: Words, value: float, decimals: int) -> str:
 
 
 _TEMPLATES = templates_of(_PACKAGE)
-_TEMPLATES.filters |= {"clock": clock, "runbook": runbook}
-_TEMPLATES.globals |= {"shown": shown, "event": of_event, "finding": of_finding, "WIDTH": WIDTH, "HEIGHT": HEIGHT}
+_TEMPLATES.filters |= {"clock": clock, "moment": moment, "runbook": runbook}
+_TEMPLATES.globals |= {"shown": shown, "event": of_event, "dead_letter": of_dead_letter, "finding": of_finding}
+_TEMPLATES.globals |= {"WIDTH": WIDTH, "HEIGHT": HEIGHT}

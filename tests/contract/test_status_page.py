@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from consent_contracts.topics import Topics
-from status_page import findings, questions
+from status_page import dead_letters, findings, questions
 from status_page.findings import LIMITS, RUNBOOKS, Limit
 from status_page.pages import WORDS
 from tests.support.prometheus import exported
@@ -34,6 +34,11 @@ def test_every_metric_and_label_that_is_asked_for_is_exported(asked: questions.Q
     assert asked.series in EXPORTED
     labels = {name for name, _ in asked.where} | ({asked.by} if asked.by else set())
     assert labels <= EXPORTED[asked.series]
+
+
+@pytest.mark.parametrize("series", [dead_letters.OFFSET, dead_letters.AT])
+def test_what_the_list_of_dead_letters_reads_is_exported(series: str) -> None:
+    assert {"topic", "partition", "reason"} <= EXPORTED[series]
 
 
 def test_each_finding_leads_to_the_runbook_of_its_alert() -> None:

@@ -72,6 +72,9 @@ def _series(process: str, at: float, *, faults: bool) -> Series:
             yield from _histogram("ingest_batch_seconds", count / 20, 0.01, {"topic": TOPICS.receipts})
             letters = {"service": "consent-api", "topic": TOPICS.inbound, "reason": "undecodable"}
             yield "dead_letters_total", 7 if faults else 0, letters
+            if faults:
+                yield "dead_letters_last_offset", 71, {**letters, "partition": "2"}
+                yield "dead_letters_last_timestamp_seconds", BEGAN + 600, {**letters, "partition": "2"}
         case "suppression":
             for lane, merged in (("live", count), ("bulk", imported)):
                 yield "stream_records_total", merged, {"stream": "changes", "topic": topics[lane]}

@@ -91,6 +91,10 @@ async def test_a_dead_letter_holds_the_whole_record_and_nothing_in_the_clear(
     )
     labels = {"service": SERVICE, "topic": "consent.inbound.v1", "reason": "not_framed"}
     assert registry.get_sample_value("consent_relay_dead_letters_total", labels) == 1
+    last = "consent_relay_dead_letters_last"
+    assert registry.get_sample_value(f"{last}_offset", {**labels, "partition": "2"}) == 71
+    at = registry.get_sample_value(f"{last}_timestamp_seconds", {**labels, "partition": "2"})
+    assert at == pytest.approx(datum["failed_at"] / 1e6, abs=60)
     with pytest.raises(DecryptionFailedError):
         original({**datum, "offset": 72}, keyring)
 

@@ -12,6 +12,7 @@ import pytest
 from consent_http.words import LANGUAGES, Language
 from consent_kafka.dead_letters import READER_REASONS
 from status_page import pages, questions
+from status_page.dead_letters import DeadLetter
 from status_page.errors import REASONS
 from status_page.events import Event, Kind
 from status_page.figures import Drain, State, figures
@@ -82,17 +83,42 @@ def test_what_a_process_sends_is_text(language: Language) -> None:
         shown,
         findings=[Finding(alert="BreakerOpen", about=HOSTILE)],
         events=[Event(at=1, kind="not_ready", about=HOSTILE, reason=HOSTILE)],
+        dead_letters=[
+            DeadLetter(at=1, about="ingest", topic=HOSTILE, partition=HOSTILE, offset=1, reason=HOSTILE),
+        ],
         destinations=[replace(shown.destinations[0], name=HOSTILE)],
         processes=[replace(shown.processes[0], not_ready=HOSTILE)],
     )
     html = pages.fragment(language, hostile)
     assert "<script" not in html
-    assert html.count("&lt;script&gt;") == 5
+    assert html.count("&lt;script&gt;") == 8
 
 
 def test_a_reason_that_is_new_is_shown_as_it_is() -> None:
     event = Event(at=1, kind="dead_letters", about="ingest", reason="brand_new", count=2)
     assert "brand_new" in pages.of_event(WORDS["en"], event)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("language", "line"),
+    [
+        ("en", "ingest set consent.inbound.v1:2:71 aside: it is not what its schema describes"),
+        ("fr", "ingest a mis consent.inbound.v1:2:71 de côté : il n’est pas ce que son schéma décrit"),
+    ],
+)
+def test_a_dead_letter_is_shown_with_its_time_place_and_reason(language: Language, line: str) -> None:
+    html = pages.fragment(language, figures(observed(faults=True)))
+    shown = html.partition('id="dead-letters"')[2].partition("</section>")[0]
+    assert "<time>2026-09-21 14:23:20</time>" in shown
+    assert line in re.sub(r"[\u00a0\u202f]", " ", shown)
+    assert "consent-relay dead-letters list" in shown
+
+
+@pytest.mark.long
+def test_where_there_is_no_dead_letter_it_is_said() -> None:
+    html = pages.fragment("en", figures(observed()))
+    assert "None since the processes were started." in html.partition('id="dead-letters"')[2].partition("</section>")[0]
 
 
 @pytest.mark.long
