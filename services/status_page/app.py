@@ -15,6 +15,7 @@ from consent_service import startup
 from consent_service.health import Health, serve_metrics
 from status_page import dead_letters, pages, questions, routes
 from status_page.collector import PART, Collector
+from status_page.discovery import Discovery
 from status_page.entrance import Entrance
 from status_page.explaining import ExplainApi
 from status_page.metrics import StatusMetrics
@@ -65,7 +66,7 @@ async def _run(settings: StatusSettings, keys: KeyFile, metrics: StatusMetrics, 
     listed = (dead_letters.OFFSET, dead_letters.AT)
     scraper = Scraper({STARTED, *listed, *(each.series for each in questions.queries_of(path))})
     explain = ExplainApi(settings.status_api_url) if settings.status_api_url is not None else None
-    collector = Collector(observed, settings.targets, scraper.read, metrics=metrics, health=health)
+    collector = Collector(observed, Discovery(settings.targets).targets, scraper.read, metrics=metrics, health=health)
     site = Site(
         Entrance(keys, Sessions(), url=settings.status_url, explains=explain is not None),
         Streams(observed, collector, metrics),

@@ -19,19 +19,20 @@ PART = "collector"
 
 
 class Collector:
-    """Belongs to one event loop. ``read`` never raises for what a process answers."""
+    """Belongs to one event loop. ``find``: the instances that there are now. ``read`` never raises for what a process
+    answers."""
 
     def __init__(
         self,
         observed: Observed,
-        targets: Collection[Target],
+        find: Callable[[], Awaitable[Collection[Target]]],
         read: Callable[[Target], Awaitable[Answer | Silence]],
         *,
         metrics: StatusMetrics,
         health: Health,
     ) -> None:
         self._observed = observed
-        self._targets = targets
+        self._find = find
         self._read = read
         self._metrics = metrics
         self._health = health
@@ -48,8 +49,10 @@ class Collector:
     async def turn(self) -> None:
         """One read of every process, all at once."""
         with self._metrics.turn_seconds.time():
-            answers = await asyncio.gather(*(self._read(each) for each in self._targets))
-            read = {each.name: answer for each, answer in zip(self._targets, answers, strict=True)}
+            targets = await self._find()
+            answers = await asyncio.gather(*(self._read(each) for each in targets))
+            read = {each.name: answer for each, answer in zip(targets, answers, strict=True)}
+            self._observed.set_instances(targets)
             self._count(read)
             self._observed.add(read, at=time.time(), elapsed=elapsed_seconds())
         self._health.heartbeat(PART)

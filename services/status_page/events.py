@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -26,9 +26,11 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Facts:
-    """What events are read from, at one moment. ``silent``, ``not_ready``: by process why. ``down``, ``held``: by
-    destination; None: not known now. ``dead_letters``: by process and reason, since the facts before."""
+    """What events are read from, at one moment. ``listed``: the processes. ``silent``, ``not_ready``: of them, why.
+    ``down``, ``held``: by destination; None: not known now. ``dead_letters``: by process and reason, since the facts
+    before."""
 
+    listed: Collection[str] = frozenset()
     silent: Mapping[str, str] = field(default_factory=dict)
     not_ready: Mapping[str, str] = field(default_factory=dict)
     down: Mapping[str, bool | None] = field(default_factory=dict)
@@ -39,6 +41,7 @@ class Facts:
 def known(before: Facts, now: Facts) -> Facts:
     """`now`, with what is not known as it was `before`: a tool that was down is not up because no process says so."""
     return Facts(
+        listed=now.listed,
         silent=now.silent,
         not_ready={**now.not_ready, **{name: why for name, why in before.not_ready.items() if name in now.silent}},
         down=_filled(before.down, now.down),
@@ -51,11 +54,11 @@ def events(before: Facts, now: Facts, *, at: float) -> Iterator[Event]:
     """What is different `now`, as `known` gave it."""
     for name in now.silent.keys() - before.silent.keys():
         yield Event(at=at, kind="silent", about=name, reason=now.silent[name])
-    for name in before.silent.keys() - now.silent.keys():
+    for name in (before.silent.keys() - now.silent.keys()) & set(now.listed):
         yield Event(at=at, kind="answers", about=name)
     for name in now.not_ready.keys() - before.not_ready.keys():
         yield Event(at=at, kind="not_ready", about=name, reason=now.not_ready[name])
-    for name in before.not_ready.keys() - now.not_ready.keys():
+    for name in (before.not_ready.keys() - now.not_ready.keys()) & set(now.listed):
         yield Event(at=at, kind="ready", about=name)
     yield from _changed(before.down, now.down, at, "down", "up")
     yield from _changed(before.held, now.held, at, "held", "taken")

@@ -59,6 +59,11 @@ class Observed:
         self._facts = Facts()
         self._last: dict[str, tuple[float, Samples]] = {}
 
+    def set_instances(self, targets: Collection[Target]) -> None:
+        """The instances that there are now: one that is new has not answered yet, one that is gone is forgotten."""
+        self.processes = {each.name: self.processes.get(each.name, ProcessState(target=each)) for each in targets}
+        self._last = {name: last for name, last in self._last.items() if name in self.processes}
+
     def add(self, read: Mapping[str, Answer | Silence], *, at: float, elapsed: float) -> None:
         """What was read of every process, by name. ``elapsed``: of a clock that is never set, in seconds."""
         grown: dict[str, list[Increases]] = {}
@@ -118,6 +123,7 @@ class Observed:
 
     def _read_facts(self, grown: Mapping[str, Sequence[Increases]]) -> Facts:
         return Facts(
+            listed=frozenset(self.processes),
             silent={name: self.processes[name].reason for name in self.silent},
             not_ready=self.not_ready,
             down=self._down(),

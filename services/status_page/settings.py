@@ -42,7 +42,8 @@ class StatusSettings(ProcessSettings):
     )
     status_targets: CommaSeparated = Field(
         description="the processes whose metrics the status page shows: process=URL, comma separated, such as"
-        " api=http://api:9464,relay=http://relay:9464; a process with several instances several times"
+        " api=http://api:9464,relay=http://relay:9464; a process with several instances several times, or by a name"
+        " that has the address of each"
     )
     status_interval: float = Field(5.0, ge=1, le=5, description="seconds between two reads of all metrics")
     status_api_url: str | None = Field(

@@ -14,9 +14,9 @@ from consent_api.settings import OwnerSettings
 from consent_service.settings import PREFIX, ProcessSettings
 from propagator.config.reader import read
 from propagator.connectors import CATALOGUE
-from status_page.settings import StatusSettings
 from tests.support.compose import COMPOSE, OURS, SERVICES, environment, seconds
 from tests.support.deployed import (
+    LASTING,
     PREPARATIONS,
     PROCESSES,
     ROOT,
@@ -28,7 +28,6 @@ from tests.support.deployed import (
     variables,
 )
 
-LASTING: dict[str, type[ProcessSettings]] = {**PROCESSES, "status": StatusSettings}
 SETTINGS: dict[str, type[ProcessSettings]] = {
     **LASTING,
     **PREPARATIONS,

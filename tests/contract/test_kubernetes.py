@@ -17,7 +17,9 @@ from consent_service.health import Health, serve_metrics
 from consent_service.settings import PREFIX, ProcessSettings
 from propagator.config.reader import read as read_destinations
 from propagator.connectors import CATALOGUE
+from status_page.settings import StatusSettings
 from tests.support.deployed import (
+    LASTING,
     OF_LIBRARIES,
     PREPARATIONS,
     PROCESSES,
@@ -39,7 +41,7 @@ EXAMPLE = KUBERNETES / "overlays" / "example"
 COMPONENTS = KUBERNETES / "components"
 VERSIONS = ("1.30", "1.34", "1.37")
 """The oldest that has all fields of ours, to the newest that the package knows."""
-SETTINGS: dict[str, type[ProcessSettings]] = {**PROCESSES, **PREPARATIONS}
+SETTINGS: dict[str, type[ProcessSettings]] = {**LASTING, **PREPARATIONS}
 BASE = read(KUBERNETES / "base")
 SCALERS = list(yaml.safe_load_all((COMPONENTS / "autoscaling" / "scalers.yaml").read_text()))
 WORKLOADS = ("Deployment", "StatefulSet", "Job")
@@ -120,7 +122,7 @@ def test_the_schemas_refuse_what_is_wrong() -> None:
 
 
 def test_every_process_and_every_preparation_is_there() -> None:
-    assert set(of_kind(BASE, "Deployment", "StatefulSet")) == set(PROCESSES)
+    assert set(of_kind(BASE, "Deployment", "StatefulSet")) == set(LASTING)
     assert set(of_kind(BASE, "Job")) == set(PREPARATIONS)
 
 
@@ -165,7 +167,7 @@ def test_its_secrets_are_files(name: str) -> None:
     assert {each["name"] for each in mounts.values()} == volumes.keys() | claimed
 
 
-@pytest.mark.parametrize("name", PROCESSES)
+@pytest.mark.parametrize("name", LASTING)
 def test_its_ports_are_those_where_it_answers(name: str) -> None:
     workload = of_kind(BASE, *WORKLOADS)[name]
     named = {each["name"]: each["containerPort"] for each in container(workload)["ports"]}
@@ -185,7 +187,7 @@ def health_pages() -> Iterator[str]:
     server.close()
 
 
-@pytest.mark.parametrize("name", PROCESSES)
+@pytest.mark.parametrize("name", LASTING)
 def test_its_probes_ask_pages_that_exist(name: str, health_pages: str) -> None:
     probes = {
         probe: container(of_kind(BASE, *WORKLOADS)[name])[probe]["httpGet"]
@@ -232,7 +234,7 @@ def test_its_namespace_admits_restricted_pods_alone() -> None:
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
-@pytest.mark.parametrize("name", PROCESSES)
+@pytest.mark.parametrize("name", LASTING)
 def test_one_node_does_not_take_all_of_it(name: str) -> None:
     workload = of_kind(BASE, *WORKLOADS)[name]
     spec = pod(workload)
@@ -299,12 +301,42 @@ def test_it_reaches_what_it_needs_and_nothing_else(name: str) -> None:
     """By the settings that it is given."""
     workload = of_kind(BASE, *WORKLOADS)[name]
     given = environment(workload, BASE)
-    servers = {"CONSENT_RELAY_KAFKA": 9093, "CONSENT_RELAY_API_DATABASE_FILE": 5432, "CONSENT_RELAY_GATE_API_URL": 8080}
+    servers = {
+        "CONSENT_RELAY_KAFKA": 9093,
+        "CONSENT_RELAY_API_DATABASE_FILE": 5432,
+        "CONSENT_RELAY_GATE_API_URL": 8080,
+        "CONSENT_RELAY_STATUS_API_URL": 8080,
+        "CONSENT_RELAY_STATUS_TARGETS": metrics_port(),
+    }
     needed = {port for variable, port in servers.items() if variable in given}
-    needed |= {53} | ({8443} if name != "migrate" else set()) | ({443} if name == "propagator" else set())
+    needed |= {53} | ({8443} if name not in ("migrate", "status") else set())
+    needed |= {443} if name == "propagator" else set()
     assert ports(policies(name, "egress")) == needed
     answers = {each["containerPort"] for each in container(workload).get("ports", ())}
     assert ports(policies(name, "ingress")) == answers | {metrics_port()}
+
+
+def test_the_status_page_asks_every_pod_of_every_process() -> None:
+    """By names of headless Services, which have the address of each pod, of those that are not ready too."""
+    status = of_kind(BASE, "Deployment")["status"]
+    targets = StatusSettings(**settings_of(environment(status, BASE))).targets
+    assert {each.process for each in targets} == set(PROCESSES)
+    services = of_kind(BASE, "Service")
+    for each in targets:
+        url = httpx.URL(each.url)
+        service = services[url.host]["spec"]
+        assert (service["clusterIP"], service["publishNotReadyAddresses"]) == ("None", True)
+        assert service["selector"] == {COMPONENT: each.process}
+        [port] = service["ports"]
+        assert (port["port"], port["targetPort"]) == (url.port, "metrics")
+    reached = {name for name in PROCESSES if metrics_port() in ports(policies(name, "ingress"))}
+    assert reached == set(PROCESSES)
+
+
+def settings_of(given: Mapping[str, str]) -> dict[str, Any]:
+    """What the status page is given, without its file of keys, which is in the container."""
+    names = {name.removeprefix(PREFIX).lower(): value for name, value in given.items()}
+    return {name: names[name] for name in ("status_targets", "status_api_url")} | {"status_keys_file": __file__}
 
 
 def test_what_no_policy_names_is_denied() -> None:
@@ -334,9 +366,12 @@ def test_prometheus_finds_every_process_as_the_rules_name_it() -> None:
     [relabeling] = endpoint["relabelings"]
     source = relabeling["sourceLabels"][0].removeprefix("__meta_kubernetes_service_label_")
     assert (source, relabeling["targetLabel"]) == (re.sub(r"\W", "_", COMPONENT), "process")
-    services = of_kind(BASE, "Service")
-    assert {each["metadata"]["labels"][COMPONENT] for each in services.values()} == set(PROCESSES)
-    assert all(endpoint["port"] in {port["name"] for port in each["spec"]["ports"]} for each in services.values())
+    asked = [
+        each["metadata"]["labels"][COMPONENT]
+        for each in of_kind(BASE, "Service").values()
+        if endpoint["port"] in {port["name"] for port in each["spec"]["ports"]}
+    ]
+    assert sorted(asked) == sorted(LASTING), "each pod is asked once"
 
 
 def test_the_first_step_holds_what_the_preparations_need() -> None:
@@ -347,7 +382,7 @@ def test_the_first_step_holds_what_the_preparations_need() -> None:
         if each["metadata"].get("labels", {}).get("consent-relay/stage") == "prepare"
     }
     assert {"migrate", "topics", "consent-relay", "default-deny", "names", "kafka", "registry", "database"} <= first
-    assert not first & set(PROCESSES)
+    assert not first & set(LASTING)
     options = yaml.safe_load((KUBERNETES / "base" / "kustomization.yaml").read_text())["generatorOptions"]
     assert options["labels"] == {"consent-relay/stage": "prepare"}
 
@@ -361,7 +396,7 @@ def test_the_secrets_and_maps_that_an_operator_makes_are_listed() -> None:
     listed = set(re.findall(r"^\| `([a-z-]+)`", (KUBERNETES / "README.md").read_text(), re.MULTILINE))
     of_kafka = {name for name in needed if name.startswith("kafka-")}
     assert listed == needed - made - of_kafka | {"kafka-"}
-    assert of_kafka == {f"kafka-{name}" for name in SETTINGS if name not in ("api", "migrate")}
+    assert of_kafka == {f"kafka-{name}" for name in SETTINGS if name not in ("api", "migrate", "status")}
 
 
 @pytest.mark.long

@@ -10,6 +10,7 @@ import pytest
 
 from consent_api.settings import ApiSettings
 from consent_http import http_server, request_body
+from status_page import streams
 from tests.support.nginx import NAMES, SHIPPED, configured
 
 TEXT = re.sub(r"#.*", "", SHIPPED.read_text())
@@ -25,14 +26,15 @@ def values(directive: str, text: str = TEXT) -> list[int]:
 
 @pytest.mark.long
 def test_nginx_accepts_it(tmp_path: Path) -> None:
-    proxy = configured(tmp_path, api="127.0.0.1:8080", gate="127.0.0.1:8082", user="root" if os.geteuid() == 0 else "")
+    instances = {"api": "127.0.0.1:8080", "gate": "127.0.0.1:8082", "status": "127.0.0.1:8083"}
+    proxy = configured(tmp_path, **instances, user="root" if os.geteuid() == 0 else "")
     done = proxy.check()
     assert (done.returncode, "warn" in done.stderr) == (0, False), done.stderr
 
 
 def test_it_closes_idle_connections_before_our_servers_do() -> None:
     """Else a request may be sent on a connection that is being closed, and is lost."""
-    assert len(values("keepalive_timeout")) == 2
+    assert len(values("keepalive_timeout")) == 3
     assert max(values("keepalive_timeout")) <= http_server.HEAD_SECONDS / 2
 
 
@@ -71,7 +73,15 @@ def test_logs_hold_no_path() -> None:
 
 
 def test_persons_reach_their_pages_and_nothing_else() -> None:
-    assert set(NAMES) == {"choices.example.com", "api.example.com", "gate.example.com", "console.example.com"}
+    of_systems, of_employees = {"api.example.com", "gate.example.com"}, {"console.example.com", "status.example.com"}
+    assert set(NAMES) == {"choices.example.com"} | of_systems | of_employees
     passed = re.findall(r"location (?:= )?(\S+) \{ proxy_pass", SERVERS["choices.example.com"])
     assert passed == ["/u/", "/p/", "/.well-known/gpc.json"]
-    assert "deny all;" in SERVERS["console.example.com"]
+    assert all("deny all;" in SERVERS[name] for name in of_employees)
+
+
+def test_what_the_status_page_pushes_is_passed_on_as_it_comes() -> None:
+    pushed = SERVERS["status.example.com"].partition("location = /status/events {")[2].partition("}")[0]
+    assert "proxy_buffering off;" in pushed
+    assert TEXT.count("proxy_buffering") == 1
+    assert values("proxy_read_timeout")[0] > streams.HEARTBEAT_SECONDS

@@ -19,6 +19,7 @@ from consent_service.cli import cli
 from consent_service.settings import PREFIX, ProcessSettings
 from lag_exporter.settings import LagSettings
 from propagator.settings import PropagatorSettings
+from status_page.settings import StatusSettings
 from suppression.gate import run as gate_run
 from suppression.gate.settings import GateSettings
 from suppression.settings import SuppressionSettings
@@ -35,6 +36,8 @@ PROCESSES: dict[str, type[ProcessSettings]] = {
     "propagator": PropagatorSettings,
     "lag": LagSettings,
 }
+LASTING: dict[str, type[ProcessSettings]] = {**PROCESSES, "status": StatusSettings}
+"""All that go on running; the last one shows the others."""
 PREPARATIONS: dict[str, type[ProcessSettings]] = {"migrate": MigrateSettings, "topics": ProcessSettings}
 OF_LIBRARIES = {"FORWARDED_ALLOW_IPS"}
 """Read by uvicorn: whose X-Forwarded-For counts."""

@@ -20,6 +20,8 @@ from tests.support.waiting import until
 
 SHIPPED = ROOT / "deploy" / "proxy" / "consent-relay.conf"
 NAMES = tuple(re.findall(r"server_name (\S+);", SHIPPED.read_text()))
+OWN_NETWORK = "127.0.0.9"
+"""The address here that counts as one of the operator's own network."""
 _MAIN = """\
 {user}
 daemon off;
@@ -73,8 +75,9 @@ class _Named(httpx.HTTPTransport):
         return super().handle_request(request)
 
 
-def configured(directory: Path, *, api: str, gate: str, user: str = "") -> Nginx:
-    """``api``, ``gate``: host:port of the one instance of each; ``user``: of the workers, where root starts it."""
+def configured(directory: Path, *, api: str, gate: str, status: str, user: str = "") -> Nginx:
+    """``api``, ``gate``, ``status``: host:port of the one instance of each; ``user``: of the workers, where root starts
+    it."""
     program = unpacked("nginx", package="nginx", directory=directory)
     authority = Authority.create(directory, "authority")
     identity = authority.sign("proxy", others=NAMES)
@@ -85,6 +88,8 @@ def configured(directory: Path, *, api: str, gate: str, user: str = "") -> Nginx
         (r"    server api-2\.internal:8080.*\n", ""),
         (r"server gate-1\.internal:8082", f"server {gate}"),
         (r"    server gate-2\.internal:8082.*\n", ""),
+        (r"server status\.internal:8083", f"server {status}"),
+        (r"allow 10\.0\.0\.0/8;", f"allow {OWN_NETWORK};"),
         (r"listen 443 ", f"listen 127.0.0.1:{port} "),
         (r"/var/log/nginx/", f"{directory}/"),
         (r"/etc/nginx/tls/tls\.crt", str(identity.certificate)),

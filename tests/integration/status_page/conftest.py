@@ -19,7 +19,7 @@ from status_page.metrics import StatusMetrics
 from status_page.observed import Observed
 from status_page.routes import Site
 from status_page.sessions import Sessions
-from status_page.settings import PROCESSES
+from status_page.settings import PROCESSES, Target
 from status_page.streams import Streams
 from tests.support.served import served
 from tests.support.status_history import INTERVAL, observed
@@ -53,7 +53,7 @@ def serve(keys: Keys) -> Serve:
     @contextmanager
     def serving(of: Observed) -> Iterator[str]:
         metrics = StatusMetrics.on(CollectorRegistry(), processes=PROCESSES)
-        collector = Collector(of, (), _never, metrics=metrics, health=Health())
+        collector = Collector(of, _no_targets, _never, metrics=metrics, health=Health())
         site = Site(
             Entrance(KeyFile(keys.file), Sessions(), url=None, explains=True),
             Streams(of, collector, metrics),
@@ -67,6 +67,10 @@ def serve(keys: Keys) -> Serve:
             yield url
 
     return serving
+
+
+async def _no_targets() -> list[Target]:
+    return []
 
 
 async def _never(_: object) -> None:  # type: ignore[misc]

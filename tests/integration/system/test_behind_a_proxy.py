@@ -11,7 +11,7 @@ import pytest
 
 from local_stack.endpoints import Endpoints
 from local_stack.stack import Stack
-from tests.support.nginx import Nginx, configured, running
+from tests.support.nginx import OWN_NETWORK, Nginx, configured, running
 from tests.support.waiting import until
 
 PERSON = "+33639980077"
@@ -24,6 +24,7 @@ def proxy(system: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         tmp_path_factory.mktemp("nginx"),
         api=endpoints.api.removeprefix("http://"),
         gate=endpoints.gate.removeprefix("http://"),
+        status=endpoints.status.removeprefix("http://"),
         user="root" if os.geteuid() == 0 else "",
     )
     with running(nginx):
@@ -83,6 +84,7 @@ def test_each_name_serves_what_it_is_for(proxy: Nginx) -> None:
         ("api.example.com", "/openapi.json"): 404,
         ("gate.example.com", "/openapi.json"): 404,
         ("console.example.com", "/console/"): 403,
+        ("status.example.com", "/status/"): 403,
     }
     answers = {}
     for name, path in asked:
@@ -111,3 +113,15 @@ def test_callers_are_distinguished_by_their_own_address(proxy: Nginx) -> None:
     assert answers[0] == 404
     assert 429 in answers
     assert tried("127.0.0.78", "127.0.0.77") == 404
+
+
+def test_employees_see_the_status_page_change(system: Stack, proxy: Nginx) -> None:
+    with proxy.client("status.example.com", source=OWN_NETWORK) as status:
+        page = status.get("/status/", headers=bearer(system.endpoints))
+        elsewhere = [status.get(path).status_code for path in ("/", "/metrics", "/console/")]
+        with status.stream("GET", "/status/events", headers=bearer(system.endpoints)) as pushed:
+            lines = pushed.iter_lines()
+            events = [next(line for line in lines if line == "event: figures") for _ in range(2)]
+    assert (page.status_code, elsewhere) == (200, [404, 404, 404])
+    assert pushed.headers["Content-Type"].startswith("text/event-stream")
+    assert len(events) == 2, "as it comes, and not once it ends"

@@ -106,15 +106,37 @@ def test_one_of_two_instances_that_is_silent_makes_their_figures_unknown() -> No
 
 
 def test_a_tool_that_was_down_is_not_up_because_its_process_is_silent() -> None:
-    before = Facts(down={"tool": True}, not_ready={"relay": "x"})
-    now = known(before, Facts(down={"tool": None}, silent={"relay": "refused"}))
+    listed = frozenset({"relay"})
+    before = Facts(listed=listed, down={"tool": True}, not_ready={"relay": "x"})
+    now = known(before, Facts(listed=listed, down={"tool": None}, silent={"relay": "refused"}))
     assert list(events(before, now, at=1)) == [Event(at=1, kind="silent", about="relay", reason="refused")]
-    after = known(now, Facts(down={"tool": False}))
+    after = known(now, Facts(listed=listed, down={"tool": False}))
     assert [(each.kind, each.about) for each in events(now, after, at=2)] == [
         ("answers", "relay"),
         ("ready", "relay"),
         ("up", "tool"),
     ]
+
+
+def test_an_instance_that_is_gone_is_forgotten_and_one_that_came_is_counted_from_its_second_answer() -> None:
+    old, new = (Target(name=f"relay 10.0.0.{at}", process="relay", url=f"http://10.0.0.{at}:1") for at in (1, 2))
+    seen = Observed([old], stages(TOPICS), interval=INTERVAL)
+    published = "consent_relay_outbox_published_total"
+    labels = {"topic": TOPICS.changes, "outcome": "published"}
+
+    def read(target: Target, count: float | None, elapsed: float) -> float | None:
+        seen.set_instances([target])
+        answer = Silence(reason="refused") if count is None else Answer(samples={published: [Sample(labels, count)]})
+        seen.add({target.name: answer}, at=BEGAN + elapsed, elapsed=elapsed)
+        relay = next(each for each in figures(seen).stages if each.name == "relay")
+        return relay.plots[0].lines[0].now
+
+    assert [read(old, 100.0, 0), read(old, 150.0, 5)] == [None, 10.0]
+    assert read(old, None, 10) is None
+    read(new, 7_000.0, 15)
+    assert list(seen.processes) == [new.name]
+    assert read(new, 7_020.0, 20) == pytest.approx(7.0, abs=4.0), "what it had published before is no rate of now"
+    assert [(each.kind, each.about) for each in seen.events] == [("silent", old.name)], "it does not answer again"
 
 
 def test_dead_letters_are_counted_by_reason() -> None:
