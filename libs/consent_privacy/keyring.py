@@ -107,11 +107,25 @@ class Keyring:
 
     def require_successor(self, newer: "Keyring") -> None:
         """Have a process that uses this keyring go on with ``newer``. Raises InvalidKeyringError where a tenant is
-        missing, or an id is another key's: what was hashed or sealed under it would not be found or opened again."""
+        missing, a hash key that cannot have been retired, or an id is another key's: what was hashed or sealed under it
+        would not be found or opened again.
+
+        Retired can be a hash key that is neither the primary one nor the newest, as `keyring retire` has it: both as
+        this process knows them, so that it has taken the promotion first."""
         if missing := sorted(self.hash_keys.keys() - newer.hash_keys.keys()):
             raise InvalidKeyringError(
                 f"tenant {missing[0]} has no hash keys any more: put them back, or restart the process if that is meant"
             )
+        for tenant, keys in self.hash_keys.items():
+            newest = max(keys, key=lambda key: key_order(key.id))
+            kept = {key.id for key in newer.hash_keys[tenant]}
+            for key in keys:
+                if key.id not in kept and (key.primary or key is newest):
+                    which = "primary" if key.primary else "newest"
+                    raise InvalidKeyringError(
+                        f"hash key {key.id} of tenant {tenant} is missing, the {which} one that this process uses: put"
+                        " it back; to retire it, promote another and wait until every process has read that"
+                    )
         theirs = dict(newer.named_keys())
         for name, key in self.named_keys():
             other = theirs.get(name, key)

@@ -29,7 +29,7 @@ def keyring() -> None:
       1. consent-relay keyring rotate FILE --tenant acme   (a second live key: from now on both are published)
       2. consent-relay republish --tenant acme             (once every service has read FILE: all earlier decisions)
       3. consent-relay keyring promote FILE acme h2        (new key first; the old one is still found)
-      4. consent-relay keyring retire FILE acme h1         (when nothing uses the old key any more)
+      4. consent-relay keyring retire FILE acme h1         (once every service has read step 3: others do not take it)
 
     Every service has read FILE when consent_relay_secret_file_last_read_timestamp_seconds{secret="keyring"} of each is
     later than the change.

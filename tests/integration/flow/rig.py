@@ -7,8 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -31,7 +30,6 @@ from consent_contracts.codec import Codec
 from consent_contracts.partitioner import partition_of
 from consent_contracts.topics import Topics
 from consent_kafka import clients
-from consent_privacy.keyring import Key
 from consent_service.cli import cli
 from consent_service.clock import now_micros
 from consent_service.health import Health
@@ -82,20 +80,6 @@ def grant(**changes: Any) -> dict[str, Any]:
 def refusal(**changes: Any) -> dict[str, Any]:
     """A ConsentSubmitted datum of a withdrawal, without evidence."""
     return grant(status="withdrawn", evidence=None, expires_at=None, **changes)
-
-
-def write_keyring(path: Path, seal_keys: Sequence[Key], tenants: Mapping[str, Sequence[Key]]) -> Path:
-    """A keyring file as an operator would edit it."""
-
-    def section(name: str, key: Key, *more: str) -> str:
-        return "\n".join((f"[[{name}]]", f'id = "{key.id}"', f'secret = "{b64encode(key.secret).decode()}"', *more))
-
-    parts = [section("seal_keys", key) for key in seal_keys]
-    for tenant, keys in tenants.items():
-        parts += [section(f"tenants.{tenant}.hash_keys", key, f"primary = {str(key.primary).lower()}") for key in keys]
-    path.touch(mode=0o600)
-    path.write_text("\n\n".join(parts), encoding="utf-8")
-    return path
 
 
 @dataclass(kw_only=True)

@@ -14,7 +14,8 @@ from consent_api.operations.dead_letters.replayer import PRODUCER, TRANSACTIONAL
 from consent_kafka import clients
 from consent_kafka.dead_letters import DeadLetterBuilder, DeadLetterMetrics
 from consent_privacy.keyring import Key, Keyring
-from tests.integration.flow.rig import Rig, refusal, write_keyring
+from tests.integration.flow.rig import Rig, refusal
+from tests.support.keyrings import write_keyring
 from tests.support.waiting import until
 
 ADDRESS = "+33639980042"

@@ -21,8 +21,9 @@ from consent_kafka import clients
 from consent_kafka.topic_admin import TopicAdmin
 from consent_privacy.keyring import Key, Keyring
 from consent_service.clock import now_micros
-from tests.integration.flow.rig import Rig, Running, grant, refusal, write_keyring
+from tests.integration.flow.rig import Rig, Running, grant, refusal
 from tests.integration.flow.stuck_partition import STUCK, PublisherWithoutLeader
+from tests.support.keyrings import write_keyring
 from tests.support.waiting import until
 
 

@@ -26,7 +26,8 @@ from consent_kafka import clients, provisioning
 from consent_kafka.topic_admin import TopicAdmin
 from consent_privacy.keyring import Key, Keyring
 from consent_service.clock import now_micros
-from tests.integration.flow.rig import Rig, grant, refusal, write_keyring
+from tests.integration.flow.rig import Rig, grant, refusal
+from tests.support.keyrings import write_keyring
 from tests.support.waiting import until
 
 

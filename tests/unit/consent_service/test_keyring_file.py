@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from consent_privacy import keyring_file
-from consent_privacy.keyring import Keyring
+from consent_privacy.keyring import Key, Keyring
 from consent_service import startup
 from consent_service.secret_files import SecretFile
 from consent_service.settings import KeyringSettings
+from tests.support.keyrings import write_keyring
+
+KEY_IDS = ("h1", "h2", "h8", "h9", "h10")
 
 
 @pytest.fixture
@@ -71,6 +75,55 @@ def test_a_keyring_without_a_tenant_that_is_served_is_not_taken(path: Path, tmp_
     file.refresh()
     assert "tenant globex has no hash keys any more" in file.error
     assert set(file.value.tenants) == {"acme", "globex"}
+
+
+@pytest.mark.parametrize(
+    ("known", "read", "missing"),
+    [
+        (("h1*",), ("h2*",), "hash key h1 of tenant acme is missing, the primary one"),
+        (("h1*", "h2"), ("h1*",), "hash key h2 of tenant acme is missing, the newest one"),
+        (("h1", "h2*"), ("h1*",), "hash key h2 of tenant acme is missing, the primary one"),
+        (("h1*", "h2"), ("h2*",), "hash key h1 of tenant acme is missing, the primary one"),
+        (("h9*", "h10"), ("h9*", "h8"), "hash key h10 of tenant acme is missing, the newest one"),
+    ],
+    ids=["another key", "the file of before", "the file of before a promotion", "without the promotion", "by age"],
+)
+def test_a_keyring_without_a_hash_key_that_cannot_be_retired_is_not_taken(
+    tmp_path: Path, known: Sequence[str], read: Sequence[str], missing: str
+) -> None:
+    """What is stored under it would not be found. R12"""
+    seal, secrets = Key(id="s1", secret=b"s" * 32), {name: bytes([at]) * 32 for at, name in enumerate(KEY_IDS)}
+
+    def keys(names: Sequence[str]) -> list[Key]:
+        ids = [(name.rstrip("*"), name.endswith("*")) for name in names]
+        return [Key(id=key_id, secret=secrets[key_id], primary=primary) for key_id, primary in ids]
+
+    path = write_keyring(tmp_path / "keyring.toml", [seal], {"acme": keys(known)})
+    file = followed(path)
+    before = file.value
+    write_keyring(path, [seal], {"acme": keys(read)})
+    file.refresh()
+    assert file.value is before
+    assert missing in file.error
+    assert "put it back" in file.error
+    assert file.failures == 1, "which the metric counts"
+
+
+def test_a_keyring_that_is_not_taken_is_in_the_log(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    keyring_file.add_hash_key(path, "acme")
+    file, before = followed(path), path.read_text()
+    keyring_file.promote(path, "acme", "h2")
+    keyring_file.retire(path, "acme", "h1")
+    file.refresh()
+    [line] = [each for each in caplog.records if each.message == "a secret cannot be read"]
+    assert "h1 of tenant acme" in line.__dict__["why"]
+    path.write_text(before)
+    file.refresh()
+    keyring_file.promote(path, "acme", "h2")
+    file.refresh()
+    keyring_file.retire(path, "acme", "h1")
+    file.refresh()
+    assert (ids(file.value), file.error) == (["h2"], "")
 
 
 def test_a_keyring_that_others_can_read_is_not_taken_until_it_is_closed(path: Path) -> None:
