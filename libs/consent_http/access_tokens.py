@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from base64 import urlsafe_b64decode
 from binascii import Error as Base64Error
@@ -22,7 +23,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from consent_http.api_keys import LIFT
 from consent_http.callers import Caller
-from consent_http.errors import AccessTokenRefusedError, JwksUnavailableError, ProblemError
+from consent_http.errors import AccessTokenRefusedError, JwksUnavailableError, KeyNotFetchedError, ProblemError
 from consent_http.jwks import KeySource
 from consent_service.clock import now_micros
 
@@ -37,6 +38,7 @@ _NAME = re.compile(r"(?!.*[0-9]{7})[A-Za-z][A-Za-z0-9._-]{0,63}")
 
 _CHALLENGE = 'Bearer realm="consent-relay", error="invalid_token"'
 UNAVAILABLE = "keys_unavailable"
+NOT_FETCHED = "key_not_fetched"
 REASONS = (
     "too_long",
     "malformed",
@@ -54,6 +56,7 @@ REASONS = (
     "tenant",
     "client",
     "scope",
+    NOT_FETCHED,
     UNAVAILABLE,
 )
 """Labels of a metric, and nothing that a caller could choose."""
@@ -98,7 +101,7 @@ class AccessTokenMetrics:
             "consent_relay_access_tokens_refused",
             "OAuth2 access tokens that were refused, by reason. A rise of unknown_key or signature after a change at"
             " the authorization server means that its keys do not reach this process; of keys_unavailable, that none is"
-            " known at all.",
+            " known at all; of key_not_fetched, that tokens name keys which may be fetched in some seconds.",
             ["reason"],
             registry=registry,
         )
@@ -133,14 +136,13 @@ class AccessTokens:
         except AccessTokenRefusedError as refusal:
             self._metrics.refused.labels(refusal.reason).inc()
             raise _invalid_token(refusal) from None
-        except JwksUnavailableError:
+        except KeyNotFetchedError as error:
+            self._metrics.refused.labels(NOT_FETCHED).inc()
+            raise _not_verifiable("The key of this access token is not known yet.", error) from None
+        except JwksUnavailableError as error:
             self._metrics.refused.labels(UNAVAILABLE).inc()
-            raise ProblemError(
-                503,
-                "token-keys-unavailable",
-                "The keys of the authorization server cannot be read, so that no access token can be verified.",
-                cure="Repeat it later.",
-                headers={"Retry-After": "5"},
+            raise _not_verifiable(
+                "The keys of the authorization server cannot be read, so that no access token can be verified.", error
             ) from None
 
     async def _verify(self, token: str) -> Caller:
@@ -212,6 +214,17 @@ class AccessTokens:
             scopes=frozenset(scopes - {LIFT}),
             may_lift=LIFT in scopes,
         )
+
+
+def _not_verifiable(detail: str, error: JwksUnavailableError) -> ProblemError:
+    """The token may be good: its caller keeps it."""
+    return ProblemError(
+        503,
+        "token-keys-unavailable",
+        detail,
+        cure="Repeat it after the seconds of Retry-After, with the same token.",
+        headers={"Retry-After": str(max(1, math.ceil(error.seconds)))},
+    )
 
 
 def looks_like(token: str) -> bool:

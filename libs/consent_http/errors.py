@@ -8,6 +8,7 @@ HttpError
 ├── AccessTokenRefusedError  a token is not good; becomes a ProblemError
 ├── InvalidJwksError         a set of public keys cannot be used
 └── JwksUnavailableError     no set of public keys is known that is new enough
+    └── KeyNotFetchedError   none is known that has the key of one token
 """
 
 from __future__ import annotations
@@ -84,7 +85,15 @@ class InvalidJwksError(HttpError):
 
 
 class JwksUnavailableError(HttpError):
-    """Whether a token is good cannot be known now."""
+    """Whether a token is good cannot be known now. ``seconds``: after which it may be."""
+
+    def __init__(self, message: str, *, seconds: float) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+
+
+class KeyNotFetchedError(JwksUnavailableError):
+    """No key has the token's kid, and the keys may not be fetched again yet: the server may have published it since."""
 
 
 class PrivateTargetError(HttpError):

@@ -21,7 +21,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import JWKRegistry, Key
 from yarl import URL
 
-from consent_http.errors import InvalidJwksError, JwksUnavailableError, PrivateTargetError
+from consent_http.errors import InvalidJwksError, JwksUnavailableError, KeyNotFetchedError, PrivateTargetError
 from consent_http.ssrf import PublicOnlyResolver
 from consent_service.secret_files import SecretFile
 
@@ -31,6 +31,8 @@ MAX_BYTES = 262_144
 MAX_KEYS = 100
 MIN_RSA_BITS = 2_048
 FETCH_SECONDS = 5.0
+RETRY_SECONDS = 5.0
+"""After which a caller is to repeat a token that cannot be verified now."""
 _CURVES = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521"}
 _MEMBERS = ("kty", "n", "e", "crv", "x", "y")
 """Of a public key; all others of an entry say what it is for."""
@@ -131,16 +133,22 @@ def _verifying(found: VerificationKey | None, algorithm: str) -> Key | None:
 
 
 class JwksFile:
-    """Keys from a file, which is read again when it changes."""
+    """Keys from a file, which is read again when it changes. ``longest``: seconds for which the keys before count while
+    it cannot be used."""
 
-    def __init__(self, file: SecretFile[Keys]) -> None:
+    def __init__(self, file: SecretFile[Keys], *, longest: float) -> None:
         self._file = file
+        self._longest = longest
 
     async def key(self, kid: str | None, algorithm: str) -> Key | None:
+        if self._file.failing_seconds > self._longest:
+            raise JwksUnavailableError("the file of keys cannot be used for too long", seconds=RETRY_SECONDS)
         return _verifying(self._file.value.find(kid), algorithm)
 
 
-def read_file(path: Path, *, algorithms: Collection[str]) -> SecretFile[Keys]:
+def read_file(
+    path: Path, *, algorithms: Collection[str], clock: Callable[[], float] = time.monotonic
+) -> SecretFile[Keys]:
     """Raises InvalidJwksError."""
 
     def read() -> Keys:
@@ -154,14 +162,14 @@ def read_file(path: Path, *, algorithms: Collection[str]) -> SecretFile[Keys]:
         except InvalidJwksError as error:
             raise InvalidJwksError(f"{path}: {error}") from None
 
-    return SecretFile("access-token-keys", [path], read, errors=(InvalidJwksError,))
+    return SecretFile("access-token-keys", [path], read, errors=(InvalidJwksError,), clock=clock)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JwksTimes:
     """Seconds. A set is fetched again once it is `refresh` old, by the next token; a token with a kid that it lacks has
-    it fetched at once, but not within `pause` of the fetch before, whatever kids are invented. One older than `longest`
-    verifies nothing."""
+    it fetched at once, but not within `pause` of the fetch before, whatever kids are invented: until then it is not
+    known whether its key exists. One older than `longest` verifies nothing."""
 
     pause: float
     refresh: float
@@ -190,22 +198,27 @@ class JwksUrl:
         self._report = report
         self._clock = clock
         self._keys: Keys | None = None
+        self._reads = 0
         self._read_at = float("-inf")
         self._tried_at = float("-inf")
         self._fetching = asyncio.Lock()
         self._refreshing: asyncio.Task[None] | None = None
 
     async def key(self, kid: str | None, algorithm: str) -> Key | None:
+        reads = self._reads
         if self._age() > self._times.longest:
             await self._fetch_once()
         elif self._age() > self._times.refresh and (self._refreshing is None or self._refreshing.done()):
             self._refreshing = asyncio.create_task(self._fetch_once())
         if self._keys is None or self._age() > self._times.longest:
-            raise JwksUnavailableError
+            raise JwksUnavailableError("no current keys are known", seconds=RETRY_SECONDS)
         found = self._keys.find(kid)
         if found is None:
             await self._fetch_once()
             found = self._keys.find(kid)
+            if found is None and self._reads == reads:
+                wait = self._tried_at + self._times.pause - self._clock()
+                raise KeyNotFetchedError("its key may have been published since the last fetch", seconds=wait)
         return _verifying(found, algorithm)
 
     def _age(self) -> float:
@@ -223,6 +236,7 @@ class JwksUrl:
                 log.error("the keys of access tokens cannot be read", extra={"why": str(error)})
                 self._report(str(error))
             else:
+                self._reads += 1
                 self._read_at = self._clock()
                 self._report("")
 

@@ -50,7 +50,8 @@ class AccessTokenSettings(ProcessSettings):
         3_600.0,
         ge=10,
         le=604_800,
-        description="seconds for which keys count that cannot be fetched again; then every token is answered 503",
+        description="seconds for which keys count that cannot be fetched or read again; then every token is answered"
+        " 503",
     )
     oauth_algorithms: CommaSeparated = Field(
         ("RS256", "PS256", "ES256"), description=f"algorithms that a token may be signed by, of {', '.join(ALGORITHMS)}"
@@ -119,7 +120,7 @@ class AccessTokenSettings(ProcessSettings):
         if self.oauth_jwks_file is not None:
             file = read_file(self.oauth_jwks_file, algorithms=algorithms)
             watch.follow(file)
-            keys = JwksFile(file)
+            keys = JwksFile(file, longest=self.oauth_jwks_longest)
         else:
             assert self.oauth_jwks_url is not None
             keys = JwksUrl(

@@ -84,12 +84,14 @@ class SecretFile(Generic[T]):
         *,
         errors: tuple[type[Exception], ...],
         kept: bool = True,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
         self._paths = tuple(paths)
         self._read = read
         self._errors = errors
         self._kept = kept
+        self._clock = clock
         self._lock = threading.Lock()
         self._seen: _Seen | None = None
         self._digest = _digest(self._paths)
@@ -97,6 +99,7 @@ class SecretFile(Generic[T]):
         self._value = read()
         self._failure: Exception | None = None
         self._failures = 0
+        self._unread_since: float | None = None
 
     @property
     def value(self) -> T:
@@ -121,6 +124,12 @@ class SecretFile(Generic[T]):
         return self._read_at
 
     @property
+    def failing_seconds(self) -> float:
+        """For how long the files could not be used, whatever the reason; 0 where they can be."""
+        since = self._unread_since
+        return 0.0 if since is None else self._clock() - since
+
+    @property
     def failures(self) -> int:
         """How many attempts to read have failed."""
         return self._failures
@@ -128,8 +137,12 @@ class SecretFile(Generic[T]):
     def refresh(self) -> None:
         """Read again what has changed, and what could not be used."""
         with self._lock:
+            # Before all else: neither a file system that hangs nor an unforeseen error counts as read.
+            if self._unread_since is None:
+                self._unread_since = self._clock()
             seen, now = _signature(self._paths), time.time()
             if seen == self._seen and seen is not None and self._failure is None:
+                self._unread_since = None
                 return
             digest = _digest(self._paths)
             try:
@@ -142,7 +155,7 @@ class SecretFile(Generic[T]):
                 log.info("a changed secret is in use", extra={"secret": self.name})
             elif self._failure is not None:
                 log.info("a secret can be read again, unchanged", extra={"secret": self.name})
-            self._failure = None
+            self._failure = self._unread_since = None
             settled = seen is not None and now - max(mtime for mtime, *_ in seen) / 1e9 > _UNSETTLED_SECONDS
             self._seen = seen if settled else None
 

@@ -38,7 +38,9 @@ def client(ledger: Ledger, issuer: Issuer, tmp_path: Path) -> Iterator[TestClien
         rules=ValidationRules(channels=("sms", "email", "voice"), default_region="FR"),
         metrics=ApiMetrics.on(CollectorRegistry(), channels=("sms",)),
         health=Health(),
-        access_tokens=verifier(JwksFile(read_file(tmp_path / "jwks.json", algorithms=ALGORITHMS)), tenants=("acme",)),
+        access_tokens=verifier(
+            JwksFile(read_file(tmp_path / "jwks.json", algorithms=ALGORITHMS), longest=3_600.0), tenants=("acme",)
+        ),
     )
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client

@@ -38,7 +38,7 @@ def registry() -> CollectorRegistry:
 def tokens(issuer: Issuer, registry: CollectorRegistry, tmp_path_factory: pytest.TempPathFactory) -> AccessTokens:
     path = tmp_path_factory.mktemp("jwks") / "jwks.json"
     path.write_bytes(issuer.jwks())
-    return verifier(JwksFile(read_file(path, algorithms=ALGORITHMS)), registry=registry)
+    return verifier(JwksFile(read_file(path, algorithms=ALGORITHMS), longest=3_600.0), registry=registry)
 
 
 @pytest.mark.parametrize("kid", ["r1", "e1"])
@@ -230,7 +230,7 @@ async def test_of_a_client_that_could_be_a_person_a_digest_is_kept(  # R13
 
 async def test_scopes_are_theirs_by_the_mapping_and_no_others(issuer: Issuer, tmp_path: Path) -> None:
     (tmp_path / "jwks.json").write_bytes(issuer.jwks())
-    keys = JwksFile(read_file(tmp_path / "jwks.json", algorithms=ALGORITHMS))
+    keys = JwksFile(read_file(tmp_path / "jwks.json", algorithms=ALGORITHMS), longest=3_600.0)
     mapped = verifier(keys, scopes={"crm.write": "submit", "crm.lift": "lift"})
     caller = await mapped.caller(issuer.token(scope="crm.write admin read crm.lift"))
     assert (caller.scopes, caller.may_lift) == (frozenset({"submit"}), True)

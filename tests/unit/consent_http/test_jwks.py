@@ -82,7 +82,7 @@ async def test_a_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
     issuer, path = Issuer(), tmp_path / "jwks.json"
     path.write_bytes(issuer.jwks())
     file = read_file(path, algorithms=ALGORITHMS)
-    tokens = verifier(JwksFile(file))
+    tokens = verifier(JwksFile(file, longest=TIMES.longest))
     old = issuer.token()
     assert await tokens.caller(old)
     path.write_bytes(b"{")
@@ -95,6 +95,32 @@ async def test_a_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
     assert await tokens.caller(issuer.token(kid="r2"))
     with pytest.raises(ProblemError):
         await tokens.caller(old)
+
+
+@pytest.mark.parametrize("wrong", [b"", b"{", b'{"keys": []}', None], ids=["empty", "no JSON", "no keys", "gone"])
+async def test_a_file_that_cannot_be_used_counts_for_a_while_and_then_no_token_is_verified(
+    tmp_path: Path, wrong: bytes | None
+) -> None:
+    issuer, path, clock = Issuer(), tmp_path / "jwks.json", Clock()
+    path.write_bytes(issuer.jwks())
+    file = read_file(path, algorithms=ALGORITHMS, clock=clock)
+    tokens, good = verifier(JwksFile(file, longest=TIMES.longest)), issuer.token()
+    if wrong is None:
+        path.unlink()
+    else:
+        path.write_bytes(wrong)
+    for seconds in (0.0, TIMES.longest):
+        clock.now += seconds
+        file.refresh()
+        assert await tokens.caller(good)
+    clock.now += 1
+    file.refresh()
+    with pytest.raises(ProblemError) as refused:
+        await tokens.caller(good)
+    assert (refused.value.status, refused.value.kind) == (503, "token-keys-unavailable")
+    path.write_bytes(issuer.jwks())
+    file.refresh()
+    assert await tokens.caller(good)
 
 
 class Server:
@@ -159,6 +185,13 @@ class Rig:
             return problem.status
         return 200
 
+    async def wait(self, token: str) -> str:
+        """The Retry-After of a token that cannot be verified now."""
+        with pytest.raises(ProblemError) as refused:
+            await self.tokens.caller(token)
+        assert refused.value.status == 503
+        return refused.value.headers["Retry-After"]
+
 
 async def test_however_many_tokens_come_the_keys_are_fetched_once(server: Server) -> None:
     rig, token = Rig(server), server.issuer.token()
@@ -174,6 +207,30 @@ async def test_a_new_key_is_fetched_with_the_first_token_that_names_it(server: S
     rig.clock.now += TIMES.pause
     assert await rig.status(server.issuer.token(kid="r2")) == 200
     assert server.fetches == 2
+
+
+async def test_a_new_key_within_the_pause_is_no_reason_to_drop_its_token(server: Server) -> None:
+    rig = Rig(server)
+    assert await rig.status(server.issuer.token()) == 200
+    server.issuer.rotate("r1", "r2")
+    new = server.issuer.token(kid="r2")
+    rig.clock.now += 2.5
+    assert await rig.wait(new) == "8"
+    assert server.fetches == 1
+    rig.clock.now += 7.5
+    assert await rig.status(new) == 200
+    assert server.fetches == 2
+
+
+async def test_whether_a_key_exists_is_not_known_while_the_keys_cannot_be_fetched(server: Server) -> None:
+    rig = Rig(server)
+    assert await rig.status(server.issuer.token()) == 200
+    server.status = 500
+    rig.clock.now += TIMES.pause
+    assert await rig.wait(server.issuer.token(header={"kid": "invented"})) == "10"
+    server.status = 200
+    rig.clock.now += TIMES.pause
+    assert await rig.status(server.issuer.token(header={"kid": "invented"})) == 401
 
 
 async def test_invented_kids_have_the_keys_fetched_once_in_a_pause(server: Server) -> None:
@@ -193,6 +250,8 @@ async def test_a_key_that_was_removed_counts_until_the_refresh(server: Server) -
     rig.clock.now += TIMES.refresh + 1
     assert await rig.status(old) == 200  # It starts the fetch, and does not wait for it.
     await until_async(lambda: len(rig.reports) == 2)
+    assert await rig.status(old) == 503  # It could have been published again since.
+    rig.clock.now += TIMES.pause
     assert await rig.status(old) == 401
 
 

@@ -1,7 +1,9 @@
 """A secret is replaced without a restart; a bad file changes nothing, and shows."""
 
+import contextlib
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,14 +20,14 @@ class EmptyError(Exception):
     """What the reader of these tests raises."""
 
 
-def secret(path: Path, *, kept: bool = True) -> SecretFile[str]:
+def secret(path: Path, *, kept: bool = True, clock: Callable[[], float] = time.monotonic) -> SecretFile[str]:
     def read() -> str:
         text = path.read_text().strip() if path.exists() else ""
         if not text:
             raise EmptyError(f"{path.name} is empty")
         return text
 
-    return SecretFile("key", [path], read, errors=(EmptyError,), kept=kept)
+    return SecretFile("key", [path], read, errors=(EmptyError,), kept=kept, clock=clock)
 
 
 def projected(directory: Path, revision: str, text: str) -> Path:
@@ -140,6 +142,22 @@ def watched(path: Path) -> Iterator[tuple[SecretFile[str], Health, CollectorRegi
     watch.start()
     yield file, health, registry
     watch.close()
+
+
+def test_it_is_known_for_how_long_a_file_could_not_be_used_whatever_the_reason(path: Path) -> None:
+    now = 100.0
+    file = secret(path, clock=lambda: now)
+    assert file.failing_seconds == 0
+    for fault in (lambda: path.write_text(""), lambda: path.write_bytes(b"\xff")):
+        fault()
+        for _ in range(3):
+            with contextlib.suppress(UnicodeDecodeError):  # Which no reader of these tests foresees.
+                file.refresh()
+            now += 10
+        assert file.failing_seconds == 30
+        path.write_text("first")
+        file.refresh()
+        assert file.failing_seconds == 0
 
 
 def test_the_watch_reads_again_and_reports(

@@ -27,7 +27,7 @@ class Rig:
         self.key, stored = api_keys.mint(tenant="acme", scopes=["check"])
         api_keys.write(directory / "keys.json", [stored])
         (directory / "jwks.json").write_bytes(self.issuer.jwks())
-        jwks = JwksFile(read_file(directory / "jwks.json", algorithms=ALGORITHMS))
+        jwks = JwksFile(read_file(directory / "jwks.json", algorithms=ALGORITHMS), longest=3_600.0)
         metrics = GateMetrics.on(CollectorRegistry())
         gate = Gate(
             views={},
