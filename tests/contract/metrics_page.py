@@ -18,6 +18,7 @@ from consent_api.outbox_relay.metrics import RelayMetrics
 from consent_api.rights.metrics import RightsMetrics
 from consent_client.metrics import ListMetrics
 from consent_http.access_tokens import AccessTokenMetrics
+from consent_http.rate_limits import RateMetrics
 from consent_kafka.dead_letters import DeadLetterMetrics
 from consent_kafka.transport import TransportMetrics
 from consent_service.health import Health
@@ -70,6 +71,7 @@ PROCESSES: dict[str, list[Callable[[CollectorRegistry], object]]] = {
         lambda registry: TransportMetrics.on(registry).start_at_zero("stream", ["topic"])
     ],
     "suppression and propagator (local state)": [lambda registry: StateDiskMetrics.on(registry, Path("state"))],
+    "api and gate (quotas)": [lambda registry: RateMetrics.on(registry, tenants=["tenant"], budgets=["budget"])],
     "api and gate (access tokens)": [AccessTokenMetrics.on],
     "a tool with the client library": [lambda registry: registry.register(ListMetrics({}))],
     "every process with secrets in files": [

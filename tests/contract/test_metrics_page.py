@@ -17,12 +17,17 @@ def test_the_page_is_the_one_the_code_gives() -> None:
     )
 
 
+OF_TENANTS = {"consent_relay_rate_units_total", "consent_relay_rate_limited_total"}
+"""Quotas are a tenant's, and tenants as many as the keyring has."""
+
+
 @pytest.mark.parametrize("process", PROCESSES)
 def test_names_labels_and_helps_keep_the_conventions(process: str) -> None:
     for name, kind, labels, text in declared(process):
         assert name.startswith("consent_relay_")
         assert len(text.split()) >= 5, f"{name} needs a help text that an operator understands at 3 a.m."
-        assert not {"subject", "subject_ref", "address", "address_key", "tenant"} & set(labels), name
+        assert not {"subject", "subject_ref", "address", "address_key"} & set(labels), name
+        assert "tenant" not in labels or name in OF_TENANTS, name
         assert not name.endswith(("_ms", "_milliseconds", "_minutes")), name
         if kind == "histogram":
             assert name.endswith(UNITS), f"{name} names no base unit"

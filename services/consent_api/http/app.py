@@ -74,7 +74,7 @@ from consent_api.settings import ApiSettings
 from consent_http import api_docs, openapi, problem_details, request_id_middleware
 from consent_http.access_tokens import AccessTokens
 from consent_http.errors import InvalidJwksError
-from consent_http.rate_limits import RateLimits
+from consent_http.rate_limits import RateLimits, RateMetrics
 from consent_kafka.registry import connect_codec
 from consent_privacy.keyring import Keyring
 from consent_service import startup
@@ -284,7 +284,7 @@ def serve(settings: ApiSettings) -> int:
         health=health,
         longest_body=settings.api_max_body,
         threads=settings.api_threads,
-        limits=RateLimits(settings.rates),
+        limits=RateLimits(settings.rates, metrics=RateMetrics.on(registry, tenants=tenants, budgets=settings.rates)),
         themes=themes,
         public_url=settings.public_url,
         docs=settings.api_docs,

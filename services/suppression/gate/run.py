@@ -15,7 +15,7 @@ from consent_client.answers import HINDRANCES
 from consent_contracts.codec import Codec
 from consent_http import http_server
 from consent_http.api_keys import KeyFile
-from consent_http.rate_limits import RateLimits
+from consent_http.rate_limits import RateLimits, RateMetrics
 from consent_kafka import provisioning
 from consent_kafka.registry import connect_codec
 from consent_privacy.keyring import Keyring
@@ -88,7 +88,9 @@ def run_gate(settings: GateSettings) -> int:
         metrics=metrics,
         default_region=settings.default_region,
         unknown=settings.unknown,
-        limits=RateLimits(settings.rates),
+        limits=RateLimits(
+            settings.rates, metrics=RateMetrics.on(registry, tenants=keyring.value.tenants, budgets=settings.rates)
+        ),
         allow_once=AllowOnceApi(settings.gate_api_url) if settings.gate_api_url is not None else None,
         access_tokens=settings.access_tokens(registry, watch, tenants=lambda: keyring.value.tenants),
     )

@@ -1,10 +1,11 @@
 """An API key, and its tenant, take so many units a second; budgets are apart (R45)."""
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from consent_http.api_keys import ApiKey
 from consent_http.errors import ProblemError
-from consent_http.rate_limits import BURST_SECONDS, ConcurrencyLimit, RateLimits
+from consent_http.rate_limits import BURST_SECONDS, ConcurrencyLimit, RateLimits, RateMetrics
 from consent_http.rates import Rates
 
 
@@ -85,6 +86,29 @@ def test_one_of_several_budgets_is_enough(limits: RateLimits) -> None:
     assert admitted(limits, "bulk", key()) == 2 * BURST_SECONDS - 1
     with pytest.raises(ProblemError, match="rate-limited"):
         limits.admit_any(["live", "bulk"], key(), 1.0)
+
+
+def test_what_a_tenant_takes_and_what_it_is_refused_are_counted(clock: Clock) -> None:
+    registry = CollectorRegistry()
+    rates = {"live": Rates(per_key=2, per_tenant=3), "bulk": Rates(per_key=0, per_tenant=1)}
+    limits = RateLimits(rates, metrics=RateMetrics.on(registry), clock=clock)
+
+    def counted(name: str, **labels: str) -> float:
+        return registry.get_sample_value(f"consent_relay_rate_{name}_total", labels) or 0.0
+
+    for name in ("k1", "k2"):
+        admitted(limits, "live", key(name))
+    limits.charge("bulk", key(), 10)
+    limits.admit_any(["live"], key("k4", "globex"), 1.0)
+    with pytest.raises(ProblemError):
+        limits.admit_any(["live", "bulk"], key(), 1.0)
+    assert counted("units", tenant="acme", budget="live") == 3 * BURST_SECONDS
+    assert counted("units", tenant="acme", budget="bulk") == 10
+    assert counted("units", tenant="globex", budget="live") == 1
+    assert counted("limited", tenant="acme", budget="live", limit="caller") == 1
+    assert counted("limited", tenant="acme", budget="live", limit="tenant") == 1
+    assert counted("limited", tenant="acme", budget="bulk", limit="tenant") == 1
+    assert counted("limited", tenant="globex", budget="live", limit="tenant") == 0
 
 
 def test_a_slow_rate_admits_one(clock: Clock) -> None:
