@@ -6,7 +6,7 @@ import re
 import sys
 from datetime import UTC, datetime
 
-from consent_service import request_ids
+from consent_service import request_ids, trace_context
 from consent_service.terminal import shown
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
@@ -41,7 +41,8 @@ def redact(text: str) -> str:
 
 
 class JsonLines(logging.Formatter):
-    """ts, level, service, logger, message, request_id, then whatever the caller gave as `extra`, then the exception."""
+    """ts, level, service, logger, message, request_id, trace_id, then whatever the caller gave as `extra`, then the
+    exception."""
 
     def __init__(self, service: str) -> None:
         super().__init__()
@@ -57,6 +58,8 @@ class JsonLines(logging.Formatter):
         }
         if (request_id := request_ids.current()) is not None:
             line["request_id"] = request_id
+        if (trace := trace_context.current()) is not None:
+            line["trace_id"] = trace.trace_id
         for name, value in vars(record).items():
             if name not in _STANDARD:
                 line.setdefault(name, _field(value))

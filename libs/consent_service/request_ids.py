@@ -6,6 +6,8 @@ import re
 from contextvars import Context, ContextVar, copy_context
 from uuid import uuid4
 
+from consent_service import trace_context
+
 HEADER = "Request-Id"
 _current: ContextVar[str | None] = ContextVar("request_id", default=None)
 _WELL_FORMED = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}")
@@ -25,9 +27,10 @@ def set_current(request_id: str) -> None:
 
 
 def of_no_request() -> Context:
-    """A context for a task that outlives the request which starts it."""
+    """A context for a task that outlives the request which starts it: of no trace either."""
     context = copy_context()
     context.run(_current.set, None)
+    context.run(trace_context.set_current, None)
     return context
 
 

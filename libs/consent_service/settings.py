@@ -66,6 +66,18 @@ class ProcessSettings(LinkSettings):
     metrics_host: str = Field("127.0.0.1", description="address on which /metrics and the health pages listen")
     metrics_port: int = Field(9464, ge=0, le=65535, description="port of /metrics and the health pages; 0: any")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level logged")
+    traces_endpoint: str | None = Field(
+        None,
+        description="URL to which spans are sent by OTLP over HTTP, such as http://collector:4318/v1/traces; needs"
+        " consent-relay[traces]; without it none are made",
+        pattern=r"^https?://",
+    )
+    traces_ratio: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="share of the traces begun here that are sampled; callers decide about their own",
+    )
     instance_id: str = Field("", description="stable name of this instance; its static group membership")
     state_dir: Path = Field(
         Path("/var/lib/consent-relay"), description="directory for local state, rebuilt from Kafka when lost"
@@ -74,6 +86,11 @@ class ProcessSettings(LinkSettings):
     @property
     def topics(self) -> Topics:
         return Topics(prefix=self.topic_prefix, channels=self.channels, propagators=self.propagators)
+
+    @property
+    def sampled_ratio(self) -> float:
+        """The share of the traces begun here that are sampled: none where this process exports no spans."""
+        return self.traces_ratio if self.traces_endpoint is not None else 0.0
 
     @model_validator(mode="before")
     @classmethod

@@ -4,6 +4,7 @@ cure."""
 
 from __future__ import annotations
 
+import atexit
 import logging
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -26,11 +27,13 @@ log = logging.getLogger(__name__)
 
 
 def begin_logs(settings: ProcessSettings) -> None:
-    """Configure the logs of a process and write its first line: its version, its topics, and the settings that differ
-    from the defaults, without secrets."""
+    """Configure the logs of a process, and where its spans go, and write its first line: its version, its topics, and
+    the settings that differ from the defaults, without secrets."""
     from consent_service import json_logs
 
     json_logs.configure(settings.log_level, settings.service)
+    if settings.traces_endpoint is not None:
+        _begin_spans(settings, settings.traces_endpoint)
     log.info(
         "starting",
         extra={
@@ -39,6 +42,17 @@ def begin_logs(settings: ProcessSettings) -> None:
             "topics": [spec.name for spec in settings.topics.specs(settings.partitions)],
         },
     )
+
+
+def _begin_spans(settings: ProcessSettings, endpoint: str) -> None:
+    from consent_service import spans
+    from consent_service.errors import InvalidSettingsError
+
+    try:
+        spans.start(endpoint, settings.service, settings.instance_id)
+    except InvalidSettingsError as error:
+        exit_with_errors(error.problems)
+    atexit.register(spans.close)
 
 
 def keyring(settings: KeyringSettings) -> Keyring:

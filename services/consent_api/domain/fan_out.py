@@ -19,11 +19,13 @@ from consent_contracts.join import precedence
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PublishableDecision:
-    """A recorded decision with what its publication needs. ``spreads``: reaches the addresses linked later, too."""
+    """A recorded decision with what its publication needs. ``spreads``: reaches the addresses linked later, too.
+    ``traceparent``: of the submission that is being recorded; None where it is published again later."""
 
     decision: Decision
     spreads: bool
     source_system: str | None
+    traceparent: str | None = None
 
     @property
     def reaches_aliases(self) -> bool:

@@ -71,7 +71,7 @@ from consent_api.rights.metrics import RightsMetrics
 from consent_api.rights.monitor import RequestMonitor
 from consent_api.rights.rectification import api as rectification_api
 from consent_api.settings import ApiSettings
-from consent_http import api_docs, openapi, problem_details, request_id_middleware
+from consent_http import api_docs, openapi, problem_details, request_id_middleware, trace_middleware
 from consent_http.access_tokens import AccessTokens
 from consent_http.errors import InvalidJwksError
 from consent_http.rate_limits import RateLimits, RateMetrics
@@ -118,8 +118,10 @@ def create_app(
     code_webhook: CodeWebhook | None = None,
     notify_seconds: int = DAY_SECONDS,
     access_tokens: AccessTokens | None = None,
+    sampled_ratio: float = 0.0,
 ) -> FastAPI:
-    """The API over these parts. Starts nothing but a heartbeat."""
+    """The API over these parts. Starts nothing but a heartbeat. ``sampled_ratio``: the share of the traces begun here
+    that are sampled."""
     bulk_threads = max(1, threads // 4)
 
     @asynccontextmanager
@@ -140,6 +142,7 @@ def create_app(
         title="Consent Relay", version="1", description=DESCRIPTION, lifespan=lifespan, **api_docs.urls(enabled=docs)
     )
     problem_details.install(app)
+    trace_middleware.install(app, sampled_ratio=sampled_ratio)
     request_id_middleware.install(app)
     dependencies = RequestDependencies.build(
         key_store,
@@ -297,6 +300,7 @@ def serve(settings: ApiSettings) -> int:
         ),
         notify_seconds=settings.erasure_wait,
         access_tokens=access_tokens,
+        sampled_ratio=settings.sampled_ratio,
     )
     server = http_server.Server(
         http_server.config(app, host=settings.api_host, port=settings.api_port, grace_seconds=REQUESTS_SECONDS),

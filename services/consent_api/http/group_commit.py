@@ -25,7 +25,8 @@ from consent_api.errors import (
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger, patiently
 from consent_api.ledger.submissions import Completed, Outcome, Submission, execute
-from consent_service import request_ids
+from consent_service import request_ids, spans
+from consent_service.trace_context import TraceContext
 
 log = logging.getLogger(__name__)
 
@@ -155,15 +156,24 @@ class GroupCommit:
         except TransactionTooLongError:
             outcome = self._commit_patiently(submission, Lane.BULK)
             self._on_bulk()
-            log.warning("a live decision was recorded by the bulk lane")
+            log.warning("a live decision was recorded by the bulk lane", extra=_trace_id(submission.trace))
             return outcome
 
     def _commit(self, submissions: Sequence[Submission], lane: Lane, lock_ms: int) -> list[Outcome]:
-        ledger = self._ledger
-        return ledger.transact(
+        ledger, start = self._ledger, spans.now()
+        outcomes = ledger.transact(
             lambda connection: execute(connection, ledger.context, submissions, lane=lane, lock_ms=lock_ms),
             limit_seconds=lane.limit_seconds,
         )
+        if spans.is_on():
+            attributes = {"consent_relay.submissions": len(submissions), "consent_relay.lane": lane.value}
+            for each in submissions:
+                spans.end_child("ledger commit", each.trace, start=start, attributes=attributes)
+        return outcomes
+
+
+def _trace_id(trace: TraceContext | None) -> dict[str, str]:
+    return {"trace_id": trace.trace_id} if trace is not None else {}
 
 
 def _key(submission: Submission) -> _Key:

@@ -147,6 +147,7 @@ def composed(settings: IngestSettings, *, registry: CollectorRegistry, health: H
             ),
             metrics=metrics,
             no_lift=settings.ingest_no_lift,
+            sampled_ratio=settings.sampled_ratio,
             most=_FIRST_LIVE_TRANSACTION if lane is Lane.LIVE else settings.ingest_bulk_batch,
         )
 

@@ -45,6 +45,8 @@ from consent_contracts.cloudevents import rfc3339
 from consent_contracts.codec import Codec
 from consent_contracts.decisions import GIVEN
 from consent_contracts.errors import UnreadableError
+from consent_service import spans, trace_context
+from consent_service.trace_context import TraceContext
 
 log = logging.getLogger(__name__)
 
@@ -90,13 +92,16 @@ class Submissions:
         results: ResultWriter,
         metrics: IngestMetrics,
         no_lift: Collection[str] = (),
+        sampled_ratio: float = 0.0,
         most: int = 10_000,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`tenants`: all of the installation; `bound`: those that this lane's topic takes, by default all. `no_lift`:
-        topics and source systems whose permissions lift no refusal. `most`: decisions in one transaction at first.
+        topics and source systems whose permissions lift no refusal. `sampled_ratio`: the share of the traces begun here
+        that are sampled. `most`: decisions in one transaction at first.
         `clock`: monotonic seconds."""
         self._clock = clock
+        self._sampled_ratio = sampled_ratio
         self._no_lift = frozenset(name.casefold() for name in no_lift)
         self._waiting: dict[_Person, None] = {}
         """In the order in which they were last tried."""
@@ -116,7 +121,7 @@ class Submissions:
     def handle(self, records: Sequence[Consumed]) -> Sequence[Consumed]:
         """When this returns, each record is committed in the ledger or acknowledged as a dead letter, and its result is
         published, but for those returned: another transaction holds the person that they concern."""
-        now, read_at = self._ledger.now(), self._clock()
+        now, read_at, start = self._ledger.now(), self._clock(), spans.now()
         readable: list[Consumed] = []
         accepted: list[ValidDecision] = []
         fetched, rejected = without_unfetchable(records)
@@ -134,7 +139,10 @@ class Submissions:
             except SubmissionInvalidError as error:
                 rejected.append(invalid(record, error))
                 results.append(self._refused(record, rejected[-1], error, datum))
+        commit = spans.now()
         outcomes = self._record(accepted)
+        if spans.is_on():
+            _end_spans(readable, accepted, outcomes, start=start, commit=commit)
         left: list[Consumed] = []
         recorded: list[SubmissionResult] = []
         for record, each, outcome in zip(readable, accepted, outcomes, strict=True):
@@ -326,7 +334,10 @@ class Submissions:
                 return None
             self._metrics.by_bulk.inc()
             decision_id = outcome.decision_id if isinstance(outcome, RecordedDecision) else None
-            log.warning("a live submission was recorded by the bulk lane", extra={"decision_id": decision_id})
+            log.warning(
+                "a live submission was recorded by the bulk lane",
+                extra={"decision_id": decision_id, **_trace_id(each)},
+            )
         self._too_long.pop(person, None)
         return outcome
 
@@ -349,7 +360,16 @@ class Submissions:
         sender = _sender(record)
         named = {name.casefold() for name in (record.topic, sender, accepted.source_system) if name}
         kept = _kept_in_the_clear(sender, accepted.address, self._rules.default_region)
-        return replace(accepted, sender=kept, may_lift=named.isdisjoint(self._no_lift))
+        return replace(
+            accepted, sender=kept, may_lift=named.isdisjoint(self._no_lift), traceparent=str(self._span_of(record))
+        )
+
+    def _span_of(self, record: Consumed) -> TraceContext:
+        """A child of the producer's, or the first one of a new trace."""
+        parent = trace_context.of_headers(record.headers)
+        if parent is not None:
+            return parent.child()
+        return trace_context.begin(sampled=trace_context.is_drawn(self._sampled_ratio))
 
     def _refused(
         self, record: Consumed, rejected: RejectedRecord, error: SubmissionInvalidError, datum: Mapping[str, Any]
@@ -366,6 +386,35 @@ class Submissions:
         sender = _kept_in_the_clear(_sender(record), None, self._rules.default_region)
         event = tenant, event_source(source_system, sender), event_id
         return _refused(record, rejected, error, tenant=tenant, event=event)
+
+
+def _end_spans(
+    records: Sequence[Consumed],
+    accepted: Sequence[ValidDecision],
+    outcomes: Sequence[Outcome | None],
+    *,
+    start: int,
+    commit: int,
+) -> None:
+    """Of those that are recorded. `start`: when their batch was taken up; `commit`: when it was decoded."""
+    for record, each, outcome in zip(records, accepted, outcomes, strict=True):
+        span = trace_context.parse(each.traceparent)
+        if span is None or not span.sampled or not isinstance(outcome, RecordedDecision):
+            continue
+        attributes: dict[str, str | int] = {
+            "messaging.system": "kafka",
+            "messaging.destination.name": record.topic,
+            "messaging.kafka.offset": record.offset,
+            "consent_relay.decision_id": outcome.decision_id,
+        }
+        spans.end_child("ledger commit", span, start=commit)
+        parent = trace_context.of_headers(record.headers)
+        spans.end("ingest", span, parent=parent, start=start, kind="consumer", attributes=attributes)
+
+
+def _trace_id(each: ValidDecision) -> dict[str, str]:
+    trace = trace_context.parse(each.traceparent)
+    return {"trace_id": trace.trace_id} if trace is not None else {}
 
 
 RECORDED, REPEATED, REFUSED, UNREADABLE = "recorded", "repeated", "refused", "unreadable"

@@ -21,6 +21,7 @@ from consent_contracts.codec import Codec
 from consent_contracts.decisions import Decision
 from consent_contracts.partitioner import partition_of
 from consent_contracts.topics import Topics
+from consent_service import trace_context
 
 EVENT_TYPE = "relay.consent.v1.ConsentChanged"
 SOURCE = "/consent-relay/consent-api"
@@ -82,6 +83,8 @@ class ChangeMessages:
             event_id = str(uuid5(namespace, address_key if remaining is None else f"{address_key} erased"))
             ce = headers(event_id=event_id, event_type=EVENT_TYPE, source=SOURCE, time_micros=decision.recorded_at)
             key = address_key.encode("ascii")
+            if choice.traceparent is not None:
+                ce = [*ce, (trace_context.HEADER, choice.traceparent.encode("ascii"))]
             messages.append(
                 Message(
                     topic=topic,

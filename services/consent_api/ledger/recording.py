@@ -31,6 +31,7 @@ from consent_api.ledger.purposes import PurposeLimit
 from consent_contracts.decisions import GIVEN, Decision, permits
 from consent_contracts.verdict import verdict
 from consent_privacy.keyring import Keyring
+from consent_service import trace_context
 
 Outcome = RecordedDecision | SubmissionInvalidError
 
@@ -304,7 +305,12 @@ class _Batch:
         """With the moment from which it counts, where that depends on what is decided on the addresses it reaches."""
         decision = _decision(each, decision_id=str(self._context.ids.next(each.recorded_at)))
         spread = spreads(each.subject_ref, decision)
-        choice = PublishableDecision(decision=decision, spreads=spread, source_system=each.source_system)
+        choice = PublishableDecision(
+            decision=decision,
+            spreads=spread,
+            source_system=each.source_system,
+            traceparent=each.traceparent or _current_traceparent(),
+        )
         as_stated = each.may_lift if permits(decision) else each.occurred_at is not None
         if as_stated:
             return choice
@@ -396,6 +402,12 @@ def _reaching(written: Written, aliases: Mapping[str, Sequence[Address]]) -> Wri
         address_ids=tuple({*written.address_ids, *(address.address_id for address in also)}),
         address_keys=tuple(sorted({*written.address_keys, *(address.key for address in also)})),
     )
+
+
+def _current_traceparent() -> str | None:
+    """Of the request that records a decision in its own thread."""
+    trace = trace_context.current()
+    return str(trace) if trace is not None else None
 
 
 def _decision(each: ValidDecision, *, decision_id: str) -> Decision:

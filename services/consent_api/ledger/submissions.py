@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection
 
@@ -14,6 +14,8 @@ from consent_api.ledger.deduplication import RecordedDecision
 from consent_api.ledger.idempotency import IdempotencyClaim, StoredResponse
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.recording import LedgerContext, record
+from consent_service import trace_context
+from consent_service.trace_context import TraceContext
 
 Parsed = Sequence[ValidDecision | SubmissionInvalidError]
 Results = Sequence[RecordedDecision | SubmissionInvalidError]
@@ -26,13 +28,14 @@ class Submission:
     ``parse`` reads it at a moment of the database's clock (micros), within the transaction, so that one clock stamps
     every decision. ``answer`` makes the answer to store; None stores none, so that the same key may come back with the
     fault mended: only for results that are refusals alone. ``also`` writes what belongs to the results in the same
-    transaction, at the same moment.
+    transaction, at the same moment. ``trace``: the span of the request that makes it, which is that of its decisions.
     """
 
     request: idempotency.Request = field(repr=False)
     parse: Callable[[int], Parsed] = field(repr=False)
     answer: Callable[[Parsed, Results], StoredResponse | None]
     also: Callable[[Connection, Results, int], None] | None = None
+    trace: TraceContext | None = field(default_factory=trace_context.current)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,7 +67,7 @@ def execute(
         connection, context.keyring, [each.request for each in submissions], lane=lane, lock_ms=lock_ms
     )
     parsed = [
-        submission.parse(now) if isinstance(claim, IdempotencyClaim) else ()
+        _traced(submission, now) if isinstance(claim, IdempotencyClaim) else ()
         for submission, claim in zip(submissions, claims, strict=True)
     ]
     accepted = [each for of_one in parsed for each in of_one if isinstance(each, ValidDecision)]
@@ -86,3 +89,11 @@ def execute(
                 answered.append((claim, answer))
     idempotency.store(connection, answered, now=now)
     return outcomes
+
+
+def _traced(submission: Submission, now: int) -> Parsed:
+    parsed = submission.parse(now)
+    if submission.trace is None:
+        return parsed
+    traceparent = str(submission.trace)
+    return [replace(each, traceparent=traceparent) if isinstance(each, ValidDecision) else each for each in parsed]

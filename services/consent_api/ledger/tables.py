@@ -116,6 +116,8 @@ decisions = Table(
     Column("bulk", Boolean, nullable=False, server_default=text("false")),
     Column("source_system", Text),
     Column("evidence", JSONB, nullable=False),
+    # W3C Trace Context: the span of the request or record that submitted it. Null: of none, or of before 0004.
+    Column("traceparent", Text),
     CheckConstraint(
         "status IN ('given', 'refused', 'withdrawn', 'objected', 'expired', 'invalidated')"
         " OR (purpose = '@delivery' AND status IN ('undeliverable', 'delivered'))",

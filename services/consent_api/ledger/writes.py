@@ -38,11 +38,12 @@ _WRITE_TO = """
 WITH new_decisions AS (
     INSERT INTO decisions (decision_id, tenant, event_source, event_id, subject_id, address_id, channel, purpose,
                            status, occurred_at, effective_at, recorded_at, expires_at, spreads, bulk, source_system,
-                           evidence)
+                           evidence, traceparent)
     SELECT * FROM json_to_recordset(CAST(:decisions AS json)) AS new (
         decision_id uuid, tenant text, event_source text, event_id text, subject_id bigint, address_id bigint,
         channel text, purpose text, status text, occurred_at bigint, effective_at bigint, recorded_at bigint,
-        expires_at bigint, spreads boolean, bulk boolean, source_system text, evidence jsonb)
+        expires_at bigint, spreads boolean, bulk boolean, source_system text, evidence jsonb,
+        traceparent text)
     ORDER BY tenant, event_source, event_id
 ), new_links AS (
     INSERT INTO subject_addresses (subject_id, address_id, linked_at)
@@ -117,6 +118,7 @@ def _row(new: NewDecision) -> dict[str, object]:
         "bulk": decision.bulk,
         "source_system": new.choice.source_system,
         "evidence": dict(new.evidence),
+        "traceparent": new.choice.traceparent,
     }
 
 

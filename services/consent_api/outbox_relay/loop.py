@@ -33,6 +33,7 @@ from consent_api.outbox_relay.timing import (
     UNREPLACEABLE_AGAIN_AFTER_SECONDS,
 )
 from consent_contracts.errors import RegistryUnavailableError
+from consent_service import spans, trace_context
 from consent_service.errors import RetryStoppedError
 from consent_service.health import Health
 from consent_service.retry import Failure, retry
@@ -160,7 +161,7 @@ class LaneRelay:
 
     def publish_batch(self, limit: int, scope: frozenset[int]) -> int:
         """The number of rows found. Raises PublishFailedError once what was acknowledged is deleted."""
-        started = time.perf_counter()
+        started, start = time.perf_counter(), spans.now()
         known = self.resolved.known_offsets() if self.resolved is not None else {}
         with self._outbox.claim(limit, set_aside=self._partitions.all - scope, excluded=self._excluded()) as claim:
             if not claim.rows:
@@ -173,6 +174,8 @@ class LaneRelay:
         if self.resolved is not None:
             self.resolved.observe(delivery, before=known)
         self._count(delivery)
+        if spans.is_on():
+            _end_spans(delivery.acknowledged, start)
         if delivery.acknowledged or delivery.refused:
             self._progress.progressed()
             self._published_at = time.monotonic()
@@ -250,6 +253,17 @@ class LaneRelay:
 
     def _beat(self) -> None:
         self._health.heartbeat(self._name)
+
+
+def _end_spans(published: Sequence[Row], start: int) -> None:
+    for row in published:
+        attributes = {
+            "messaging.system": "kafka",
+            "messaging.destination.name": row.topic,
+            "messaging.destination.partition.id": str(row.partition),
+        }
+        parent = trace_context.of_headers(row.headers)
+        spans.end_child("publish", parent, start=start, kind="producer", attributes=attributes)
 
 
 def _cause(error: Exception) -> str:

@@ -18,6 +18,7 @@ from yarl import URL
 
 from consent_http.errors import PrivateTargetError
 from propagator.connectors.base import CallBudget, Guard
+from propagator.connectors.call_traces import RequestSpans
 from propagator.errors import CallFailedError, DestinationDownError, MisconfiguredError, SendNotAllowedError
 
 MAX_RESPONSE_BYTES = 2 * 2**20
@@ -113,12 +114,34 @@ class HttpClient:
         SendNotAllowedError when the guard refused.
         """
         await budget.spend()
-        send_guard = _SendGuard(guard=guard, budget=budget)
+        request_spans, target = RequestSpans(), URL(url, encoded=True)
+        try:
+            response = await self._send(
+                method,
+                target,
+                headers={**headers, **request_spans.headers()},
+                body=body,
+                send_guard=_SendGuard(guard=guard, budget=budget),
+            )
+        except CallFailedError as error:
+            request_spans.end(method, target.host, error=error.reason)
+            raise
+        request_spans.end(method, target.host, status=response.status)
+        return response
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def _send(
+        self, method: str, url: URL, *, headers: Mapping[str, str], body: bytes | None, send_guard: _SendGuard
+    ) -> HttpResponse:
         token = _send_guard.set(send_guard)
         try:
             # Not followed: a redirect would carry the address and the credentials to another party.
             async with self._opened().request(
-                method, URL(url, encoded=True), headers=headers, data=body, allow_redirects=False
+                method, url, headers=headers, data=body, allow_redirects=False
             ) as response:
                 if not send_guard.writes:
                     raise _cut()  # A response to another request: this one was not written yet.
@@ -133,11 +156,6 @@ class HttpClient:
             raise _as_call_failure(error) from None
         finally:
             _send_guard.reset(token)
-
-    async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:

@@ -103,6 +103,8 @@ class ListEntry:
     verdicts: Mapping[str, Verdict]
     written_at: int
     erased_at: int | None = None
+    traceparent: str | None = None
+    """Of the newest decision in the change that brought it; None where it was restored or belongs to no request."""
     desired_states: dict[tuple[object, ...], DesiredState] = field(default_factory=dict, repr=False)
     """What follows from it, as long as it lives: each state is asked for when the entry is read, sent, and read
     back. See `desired_state`."""

@@ -19,7 +19,8 @@ MAX_DECISIONS = 1_000
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
-    """One stage that one delivery to one target reached. Times in micros. Field by field as in PropagationReceipt."""
+    """One stage that one delivery to one target reached. Times in micros. Field by field as in PropagationReceipt,
+    but for `traceparent`, which is a header of its record."""
 
     tenant: str
     destination: str
@@ -36,6 +37,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int
     provider_reference: str | None = None
     detail: str | None = None
+    traceparent: str | None = None
 
     def parts(self) -> list[Receipt]:
         """The same for MAX_DECISIONS of its decisions each, so that each is far from the largest record of a topic."""

@@ -12,6 +12,8 @@ import msgspec
 
 from consent_privacy.errors import DecryptionFailedError
 from consent_privacy.keyring import Keyring
+from consent_service import trace_context
+from consent_service.trace_context import TraceContext
 from propagator.config.model import Destination
 from propagator.connectors.base import Accepted, Push, Refused
 from propagator.desired import outcomes
@@ -53,6 +55,13 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def target(self) -> str:
         return self.planned.state.target
+
+    @property
+    def trace(self) -> TraceContext | None:
+        """Of the decision that it delivers. None where it belongs to no request: a fill delivers what is older."""
+        if self.entry.traceparent is None or self.entry.written_at < self.fill_began_at:
+            return None
+        return trace_context.parse(self.entry.traceparent)
 
     @property
     def is_permission(self) -> bool:
@@ -317,6 +326,7 @@ class DeliveryPolicy:
             attempts=delivery.attempts if attempts is None else attempts,
             provider_reference=reference,
             detail=detail,
+            traceparent=str(trace) if (trace := delivery.trace) is not None else None,
         )
 
     def _record(self, delivery: Delivery, row: DeliveredTarget | None, receipts: Sequence[Receipt]) -> None:

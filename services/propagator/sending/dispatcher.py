@@ -21,9 +21,10 @@ from propagator.sending.bug_report import describe
 from propagator.sending.call import Call, CallItem
 from propagator.sending.call_results import CallResults
 from propagator.sending.circuit_breaker import CircuitBreaker
-from propagator.sending.delivery import DeliveryPolicy
+from propagator.sending.delivery import Delivery, DeliveryPolicy
 from propagator.sending.loop_share import LoopShare
 from propagator.sending.ports import DestinationState, PendingPush
+from propagator.sending.push_spans import PushSpans
 from propagator.sending.queued_push import PushKey, QueuedPush
 from propagator.sending.rate_limiter import RateLimiter
 from propagator.sending.target_quarantine import TargetQuarantine
@@ -287,7 +288,10 @@ class Dispatcher:
             if not error.retryable:
                 self._policy.on_refused(delivery, Refused(code=error.code), now=now_micros)
                 return Admission.DROPPED
-            log.error("address cannot be unsealed", extra={"destination": self._destination.name, "why": error.code})
+            log.error(
+                "address cannot be unsealed",
+                extra={"destination": self._destination.name, "why": error.code, "trace_id": _trace_id(delivery)},
+            )
             seconds = self._policy.on_failed(delivery, error.code, sent=False)
             self._queue.delay(push, seconds, now=self._clock())
             return Admission.MOVED
@@ -314,6 +318,7 @@ class Dispatcher:
 
     async def _execute(self, call: Call) -> None:
         budget = self._limiter.budget(live=call.live, prepaid=1)
+        push_spans = PushSpans(self._destination.name, call)
         try:
             try:
                 outcomes = await call.execute(self._connector, self._policy, budget)
@@ -325,8 +330,10 @@ class Dispatcher:
                 self._draining = True
                 return
             except Exception as error:
+                push_spans.failed(error)
                 result = self._results.on_failure(call, error)
             else:
+                push_spans.answered(outcomes)
                 result = await self._results.on_outcomes(call, outcomes)
         except asyncio.CancelledError:
             self._results.abandon(call)
@@ -343,3 +350,7 @@ class Dispatcher:
         except Exception as error:
             log.exception("bug in the dispatcher of a destination", extra={"destination": self._destination.name})
             self._on_fatal_error(error)
+
+
+def _trace_id(delivery: Delivery) -> str | None:
+    return delivery.trace.trace_id if delivery.trace is not None else None

@@ -77,7 +77,11 @@ class TableDestinationState:
         entry = None
         if stored.entry is not None:
             entry = self._decoder.entry(
-                destination.channel, address_key, stored.entry.value, append_time=stored.entry.append_time
+                destination.channel,
+                address_key,
+                stored.entry.value,
+                append_time=stored.entry.append_time,
+                traceparent=stored.entry.traceparent,
             )
         delivered = self._delivered(address_key, stored.delivered)
         fill = tables.fill(self._name)

@@ -2,7 +2,7 @@
 
 | prefix | key after it                                             | value                                       |
 |--------|----------------------------------------------------------|---------------------------------------------|
-| e      | channel, NUL, address key                                | offset, append time, reported; the record   |
+| e      | channel, NUL, address key                                | offset, append time, reported, trace; the record |
 | d      | destination, NUL, address key (empty: its own row)       | the record of the state topic               |
 | p      | destination, NUL, kind, class, target, NUL, then as follows |                                         |
 | ..r    | since, address key: a push that may go at once           | empty                                       |
@@ -27,7 +27,7 @@ import msgspec
 
 from propagator.sending.ports import Kind, PendingPush
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """Of all this; another one makes every replica restore its tables."""
 
 RESOLVED_KEY = b"r"
@@ -36,7 +36,7 @@ _KIND_BYTES: dict[Kind, bytes] = {"suppress": b"s", "permit": b"p", "record": b"
 _KINDS: dict[bytes, Kind] = {byte: kind for kind, byte in _KIND_BYTES.items()}
 READY, WAITING, DUE = b"r", b"w", b"d"
 _INT64 = struct.Struct(">Q")
-_ENTRY_HEADER = struct.Struct(">QQ?")
+_ENTRY_HEADER = struct.Struct(">QQ?B")
 _MAX_INT64 = 2**63 - 1
 _encode_keys = msgspec.msgpack.Encoder().encode
 _decode_keys = msgspec.msgpack.Decoder(list[bytes]).decode
@@ -49,6 +49,8 @@ class StoredEntry(msgspec.Struct, frozen=True, kw_only=True):
     append_time: int
     value: bytes
     reported: bool = False
+    traceparent: str | None = None
+    """Of the change that brought it."""
 
 
 class PendingKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,26 +80,34 @@ def parse_entry_key(key: bytes) -> tuple[str, bytes]:
     return channel.decode(), address_key
 
 
-def pack_entry_fields(offset: int, append_time: int, value: bytes) -> bytes:
-    return _ENTRY_HEADER.pack(offset, append_time, False) + value
+def pack_entry_fields(offset: int, append_time: int, value: bytes, traceparent: str | None = None) -> bytes:
+    """`traceparent`: of version 00."""
+    trace = b"" if traceparent is None else bytes.fromhex(traceparent.replace("-", ""))
+    return _ENTRY_HEADER.pack(offset, append_time, False, len(trace)) + trace + value
 
 
 def pack_reported(stored: bytes) -> bytes:
     """The same entry, marked as being in the dead letters."""
-    entry = unpack_entry(stored)
-    return _ENTRY_HEADER.pack(entry.offset, entry.append_time, True) + entry.value
+    offset, append_time, _, trace_bytes = _ENTRY_HEADER.unpack_from(stored)
+    return _ENTRY_HEADER.pack(offset, append_time, True, trace_bytes) + stored[_ENTRY_HEADER.size :]
 
 
 def unpack_entry(data: bytes) -> StoredEntry:
-    offset, append_time, reported = _ENTRY_HEADER.unpack_from(data)
+    offset, append_time, reported, trace_bytes = _ENTRY_HEADER.unpack_from(data)
+    end = _ENTRY_HEADER.size + trace_bytes
+    trace = data[_ENTRY_HEADER.size : end].hex()
     return StoredEntry(
-        offset=offset, append_time=append_time, reported=reported, value=bytes(data[_ENTRY_HEADER.size :])
+        offset=offset,
+        append_time=append_time,
+        reported=reported,
+        traceparent=f"{trace[:2]}-{trace[2:34]}-{trace[34:50]}-{trace[50:]}" if trace else None,
+        value=bytes(data[end:]),
     )
 
 
 def entry_value(data: bytes) -> bytes:
     """The record of an entry alone."""
-    return data[_ENTRY_HEADER.size :]
+    return data[_ENTRY_HEADER.size + _ENTRY_HEADER.unpack_from(data)[3] :]
 
 
 def rows_of_others(table: bytes, channels: Iterable[str]) -> Iterator[tuple[bytes, bytes]]:

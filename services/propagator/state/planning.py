@@ -70,7 +70,14 @@ class RecordDecoder:
         self._rows = RecentValues[Mapping[str, DeliveredTarget]](_KEPT_BYTES)
 
     def entry(
-        self, channel: str, address_key: str, value: bytes, *, append_time: int, read_at: float | None = None
+        self,
+        channel: str,
+        address_key: str,
+        value: bytes,
+        *,
+        append_time: int,
+        traceparent: str | None = None,
+        read_at: float | None = None,
     ) -> ListEntry:
         """The entry under this key, appended at `append_time`, micros; `read_at` as for `Codec.decode`.
 
@@ -106,6 +113,7 @@ class RecordDecoder:
             verdicts=verdicts_of(datum) if chosen is decisions.decisions else verdicts(chosen),
             written_at=datum["written_at"],
             erased_at=decisions.erased_at,
+            traceparent=traceparent,
         )
         self._entries.keep((channel, address_key, value), entry, len(value))
         return entry

@@ -12,6 +12,7 @@ import msgspec
 from consent_contracts import cloudevents
 from consent_contracts.codec import Codec
 from consent_contracts.topics import Topics
+from consent_service import trace_context
 from propagator.desired.model import DeliveredTarget
 from propagator.desired.receipt import Receipt
 from propagator.state.committer import OutgoingRecord
@@ -69,12 +70,15 @@ class RecordBuilder:
         """One receipt, keyed by its address."""
         receipt_id = receipt.receipt_id
         datum = msgspec.structs.asdict(receipt) | {"receipt_id": receipt_id}
+        traceparent = datum.pop("traceparent")
         headers = cloudevents.headers(
             event_id=receipt_id,
             event_type="relay.consent.v1.PropagationReceipt",
             source=f"/propagator/{receipt.destination}",
             time_micros=min(max(receipt.reached_at, 0), _LATEST_HEADER_MICROS),
         )
+        if traceparent is not None:
+            headers = [*headers, (trace_context.HEADER, traceparent.encode("ascii"))]
         value = self._codec.encode(self._receipts_topic, datum)
         return OutgoingRecord(
             topic=self._receipts_topic,

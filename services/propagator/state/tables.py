@@ -20,7 +20,9 @@ from consent_contracts import lane_header
 from consent_contracts.entry_layout import UNREADABLE
 from consent_contracts.errors import InvalidRecordError, RegistryUnavailableError, UnreadableError
 from consent_kafka import clients
+from consent_service import trace_context
 from consent_service.clock import now_micros
+from consent_service.trace_context import TraceContext
 from consent_state import Batch, StateStore, TopicPartition, WriteBatch
 from propagator.desired.model import DeliveredTarget, ListEntry
 from propagator.sending.ports import Kind, PendingPush
@@ -244,8 +246,10 @@ class PartitionTables:
                         changes[layout.RESOLVED_KEY] = layout.pack_resolved(append_time, value)
                         applied.resolved.append((append_time, value))
                 else:
-                    deferred = may_defer and lane_header.is_bulk(clients.headers(message))
-                    self._take_entry(message, key, value, append_time, changes, touched, deferred=deferred)
+                    headers = clients.headers(message)
+                    deferred = may_defer and lane_header.is_bulk(headers)
+                    trace = trace_context.of_headers(headers)
+                    self._take_entry(message, key, value, append_time, trace, changes, touched, deferred=deferred)
         writes = self.store.batch()
         for changed_key, changed in changes.items():
             if changed is None:
@@ -375,6 +379,7 @@ class PartitionTables:
         key: bytes | None,
         value: bytes | None,
         append_time: int,
+        trace: TraceContext | None,
         changes: dict[bytes, bytes | None],
         touched: dict[tuple[str, str], PlannedDestination],
         *,
@@ -388,7 +393,8 @@ class PartitionTables:
         if not address_key:
             self._report_key(message, append_time)
             return
-        stored = None if value is None else layout.pack_entry_fields(message.offset(), append_time, value)
+        traceparent = None if trace is None else str(trace)
+        stored = None if value is None else layout.pack_entry_fields(message.offset(), append_time, value, traceparent)
         changes[layout.entry_key(channel, address_key)] = stored
         if deferred:
             unplanned_key = layout.unplanned_key(channel, address_key)
@@ -492,7 +498,12 @@ class PartitionTables:
         entry = layout.unpack_entry(stored)
         try:
             return self._decoder.entry(
-                channel, address_key, entry.value, append_time=entry.append_time, read_at=read_at
+                channel,
+                address_key,
+                entry.value,
+                append_time=entry.append_time,
+                traceparent=entry.traceparent,
+                read_at=read_at,
             )
         except (UnreadableError, InvalidRecordError) as error:
             if not entry.reported:

@@ -16,6 +16,7 @@ from consent_contracts.codec import Codec
 from consent_contracts.decisions import AddressEntry
 from consent_contracts.errors import RegistryUnavailableError
 from consent_contracts.topics import Topics
+from consent_service import spans
 from consent_service.clock import now_micros
 from consent_service.errors import RetryStoppedError
 from consent_service.retry import Backoff, Failure, retry
@@ -34,7 +35,15 @@ from suppression.merge.rule import EntryKey, fail_closed_entry, merge, newly_era
 from suppression.merge.seals import SealRank, any_seal
 from suppression.metrics import MergeMetrics
 from suppression.partition.restore import StateRestorer
-from suppression.partition.serde import ChangeRecord, DecodedChanges, EntrySerde, OutputBatch, Rejected, tenant_mismatch
+from suppression.partition.serde import (
+    ChangeRecord,
+    DecodedChanges,
+    EntrySerde,
+    OutputBatch,
+    Rejected,
+    tenant_mismatch,
+    traces_of,
+)
 from suppression.partition.store import EntryStore, decode_compact, is_compact
 from suppression.partition.writer import FencedWriter
 from suppression.resolved.list_state import ResolvedMark
@@ -272,19 +281,25 @@ class MergePartition:
         self._not_ready(f"restoring: {reason}")
 
     def _commit(self, chunk: DecodedChanges, lane: Lane) -> list[Rejected]:
+        start = spans.now()
         with self._metrics.merge_seconds.time():
             now = self._clock()
             current, was_due, lost = self._load_current(chunk.changes, now)
             # What cannot be read is replaced even by a change that adds nothing: it may hold what was erased.
             replaced = {at for at, each in enumerate(chunk.changes) if (each.channel, each.address_key) in lost}
             merged = merge(current, chunk.changes, rewrites=chunk.rewrites | replaced, rank=self._seal_rank)
+            traces = traces_of(chunk, merged.entries)
             written = self._serde.encode_entries(
-                merged.entries, current, now, bulk=lane is Lane.BULK, rewrites=merged.rewrites
+                merged.entries, current, now, bulk=lane is Lane.BULK, rewrites=merged.rewrites, traces=traces
             )
         if written.rows:
             # Of one that cannot be read no erasure is known.
             known = {key: entry for key, entry in current.items() if key not in lost}
             self._write(written, was_due, newly_erased(written.entries, known))
+            if spans.is_on():
+                attributes = {"consent_relay.partition": self._partition, "consent_relay.lane": lane.value}
+                for trace in traces.values():
+                    spans.end_child("merge", trace, start=start, kind="consumer", attributes=attributes)
         mismatches = [tenant_mismatch(chunk.sources[position]) for position in merged.tenant_mismatches]
         rejected = [*chunk.rejected, *mismatches]
         self._metrics.truncated_entries.inc(written.truncated)

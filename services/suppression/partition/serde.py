@@ -12,11 +12,14 @@ from consent_contracts import cloudevents, lane_header
 from consent_contracts.codec import Codec
 from consent_contracts.decisions import AddressEntry
 from consent_contracts.errors import InvalidRecordError, UnreadableError
+from consent_contracts.join import precedence
 from consent_contracts.records import check_mark, entry_from_avro, entry_from_change, entry_to_avro
 from consent_contracts.schemas import NAMESPACE
 from consent_contracts.topics import Topics
 from consent_kafka.batches import UNFETCHABLE
 from consent_kafka.transport.compressed_batches import unfetchable_reason
+from consent_service import trace_context
+from consent_service.trace_context import TraceContext
 from suppression.errors import EntryUnreadableError
 from suppression.merge.expiry import next_expiry, next_expiry_header
 from suppression.merge.rule import EntryKey
@@ -160,12 +163,14 @@ class EntrySerde:
         *,
         bulk: bool = False,
         rewrites: Collection[EntryKey] = frozenset(),
+        traces: Mapping[EntryKey, TraceContext] | None = None,
     ) -> OutputBatch:
         """The records that bring these entries into the topics, each as much of its entry as a broker takes.
 
         What is the same as the `current` entry once it has been reduced is not written again, unless it is one of
-        `rewrites`. `bulk`: no person waits for these entries now.
+        `rewrites`. `bulk`: no person waits for these entries now. `traces`: of the changes that bring them.
         """
+        traces = traces or {}
         event = uuid.uuid4().hex
         common = [
             each
@@ -193,6 +198,8 @@ class EntrySerde:
             if due is not None:
                 headers.append(next_expiry_header(due))
                 batch.due[key] = due
+            if (trace := traces.get(key)) is not None:
+                headers.append((trace_context.HEADER, str(trace).encode("ascii")))
             batch.rows.append(Row(topic, key[1].encode(), value, headers))
             batch.entries[key] = entry
         return batch
@@ -202,6 +209,23 @@ class EntrySerde:
             return len(self._codec.encode(topic, entry_to_avro(smaller, now))) <= TARGET_FILL_RATIO * MAX_ENTRY_BYTES
 
         return reduce_to_limit(entry, fits)
+
+
+def traces_of(chunk: DecodedChanges, entries: Mapping[EntryKey, AddressEntry]) -> dict[EntryKey, TraceContext]:
+    """For each of these entries, the trace of the newest decision of the chunk that it holds."""
+    newest: dict[EntryKey, tuple[Any, TraceContext]] = {}
+    for change, record in zip(chunk.changes, chunk.sources, strict=True):
+        key = (change.channel, change.address_key)
+        trace = trace_context.of_headers(record.headers)
+        if trace is None or key not in entries:
+            continue
+        order = max(map(precedence, change.decisions))
+        held = {each.decision_id for each in entries[key].decisions}
+        if held.isdisjoint(each.decision_id for each in change.decisions):
+            continue
+        if key not in newest or newest[key][0] < order:
+            newest[key] = order, trace
+    return {key: trace for key, (_, trace) in newest.items()}
 
 
 def tenant_mismatch(source: Any) -> Rejected:

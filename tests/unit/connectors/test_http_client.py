@@ -8,9 +8,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
+from consent_service.trace_context import begin, parse
+from propagator.connectors import call_traces
 from propagator.connectors.http import HttpClient, HttpResponse
 from propagator.errors import DestinationDownError, SendNotAllowedError
 from tests.support.call_budget import CountedBudget
+from tests.support.kept_spans import kept_spans
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
 
@@ -128,3 +131,23 @@ async def test_a_response_to_no_request_is_not_taken_for_the_next_ones(
         await asyncio.sleep(0.1)
         with pytest.raises(DestinationDownError):
             await call(http, listener, b"{}", lambda: True)
+
+
+@pytest.mark.parametrize("carried", [True, False])
+async def test_a_request_names_the_trace_of_its_call(http: HttpClient, listener: socket.socket, carried: bool) -> None:
+    listener.settimeout(5)
+    trace = begin(sampled=True)
+    call_traces.set_of_call([trace, begin(sampled=True)] if carried else [])
+    with kept_spans() as kept:
+        response = call(http, listener, b"{}", lambda: True)
+        server, _ = await asyncio.to_thread(listener.accept)
+        with server:
+            server.settimeout(5)
+            sent = await asyncio.to_thread(server.recv, 65_536)
+            server.sendall(OK)
+            assert (await response).status == 200
+    named = [line.partition(b": ")[2] for line in sent.split(b"\r\n") if line.lower().startswith(b"traceparent:")]
+    given = [parse(value) for value in named]
+    assert given == [each.span for each in kept.spans[:1]]
+    assert [each.parent for each in kept.spans[:1]] == ([trace] if carried else [])
+    assert len(kept.spans) == (2 if carried else 0)

@@ -7,12 +7,17 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import structs
 
 from consent_contracts import lane_header, schemas
 from consent_contracts.codec import Codec
 from consent_contracts.decisions import AddressEntry, Decision
 from consent_contracts.errors import RegistryUnavailableError
 from consent_contracts.records import entry_to_avro
+from consent_service import trace_context
+from consent_service.trace_context import TraceContext, begin
 from consent_state import Batch, Position, StateStore, TopicPartition
 from propagator.desired.model import Action, DeliveredTarget, DestinationRules, Purposes, RetryState
 from propagator.sending.ports import PendingPush
@@ -48,10 +53,20 @@ class Ids:
 
 class Message:
     def __init__(
-        self, topic: str, offset: int, key: str, value: bytes | None, *, bulk: bool = False, at: int = 1_000_000
+        self,
+        topic: str,
+        offset: int,
+        key: str,
+        value: bytes | None,
+        *,
+        bulk: bool = False,
+        at: int = 1_000_000,
+        trace: TraceContext | None = None,
     ) -> None:
         self._topic, self._offset, self._key, self._value, self._at = topic, offset, key, value, at
         self._headers = [lane_header.BULK_HEADER] if bulk else []
+        if trace is not None:
+            self._headers.append((trace_context.HEADER, str(trace).encode()))
 
     def headers(self) -> list[tuple[str, bytes]]:
         return self._headers
@@ -175,10 +190,12 @@ class Bench:
         self.last_decision = decision.decision_id
         return self.codec.encode(LIST, entry_to_avro(made, recorded_at))
 
-    def apply(self, topic: str, *records: tuple[str, bytes | None], bulk: bool = False) -> Applied:
+    def apply(
+        self, topic: str, *records: tuple[str, bytes | None], bulk: bool = False, trace: TraceContext | None = None
+    ) -> Applied:
         messages = []
         for key, value in records:
-            messages.append(Message(topic, self.offset, key, value, bulk=bulk, at=self.appended_at))
+            messages.append(Message(topic, self.offset, key, value, bulk=bulk, at=self.appended_at, trace=trace))
             self.offset += 1
         return self.tables.apply([Batch(TopicPartition(topic, 0), messages, Position("id", self.offset))])
 
@@ -724,3 +741,24 @@ def test_a_list_that_is_read_no_more_leaves_the_files(bench: Bench) -> None:  # 
     bench.reopen(planned("crm", channel="email"))
     assert bench.tables.store.compact() > 0
     until(lambda: not on_disk(bench), what="the secret has left the files")
+
+
+@pytest.mark.parametrize("trace", [begin(sampled=True), begin(sampled=False), None])
+def test_an_entry_keeps_the_trace_of_its_record_over_a_restart(bench: Bench, trace: TraceContext | None) -> None:
+    value = bench.entry("h1.a", 50)
+    bench.apply(LIST, ("h1.a", value), trace=trace)
+    tables = bench.reopen(planned("crm"))
+    [stored] = tables.get(tables.destinations["crm"], ["h1.a"])
+    assert stored.entry is not None
+    assert stored.entry.traceparent == (None if trace is None else str(trace))
+    assert (stored.entry.value, stored.entry.offset, stored.entry.reported) == (value, 0, False)
+
+
+@given(st.integers(0, 2**63), st.integers(0, 2**63), st.binary(), st.one_of(st.none(), st.booleans()))
+def test_a_stored_entry_is_read_back(offset: int, append_time: int, value: bytes, sampled: bool | None) -> None:
+    traceparent = None if sampled is None else str(begin(sampled=sampled))
+    stored = layout.pack_entry_fields(offset, append_time, value, traceparent)
+    expected = layout.StoredEntry(offset=offset, append_time=append_time, value=value, traceparent=traceparent)
+    assert layout.unpack_entry(stored) == expected
+    assert layout.unpack_entry(layout.pack_reported(stored)) == structs.replace(expected, reported=True)
+    assert layout.entry_value(stored) == layout.entry_value(layout.pack_reported(stored)) == value

@@ -32,6 +32,8 @@ class FakeState:
         self.entries: dict[str, ListEntry] = {}
         self.imported: Callable[[str], ListEntry] | None = None
         """Makes the entry of an address that was imported in bulk, when it is looked at."""
+        self.traceparents: dict[str, str] = {}
+        """Of the change that brings an entry, by address key."""
         self.rows: dict[str, dict[str, DeliveredTarget]] = {}
         self.fill_began_at = 0
         self.receipts: list[Receipt] = []
@@ -211,6 +213,7 @@ class FakeState:
             decisions=decisions,
             verdicts=verdicts(decisions),
             written_at=written_at,
+            traceparent=self.traceparents.get(address_key),
         )
 
     def _entry_of(self, address_key: str) -> ListEntry | None:

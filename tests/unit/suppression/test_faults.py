@@ -40,6 +40,7 @@ class Change(NamedTuple):
     key: bytes
     value: bytes
     timestamp: int = 0
+    headers: tuple[tuple[str, bytes | None], ...] = ()
 
 
 class FakeWriter:

@@ -6,7 +6,10 @@ import pytest
 
 from consent_contracts import Topics, schemas
 from consent_contracts.codec import Codec
-from suppression.partition.serde import EntrySerde
+from consent_service import trace_context
+from consent_service.trace_context import TraceContext, begin
+from suppression.merge.rule import merge
+from suppression.partition.serde import EntrySerde, traces_of
 
 TOPICS = Topics(channels=("sms",))
 KEY = "h1.q83v"
@@ -52,6 +55,7 @@ class Record(NamedTuple):
     key: bytes | None
     value: bytes | None
     timestamp: int = NOW // 1_000
+    headers: tuple[tuple[str, bytes | None], ...] = ()
 
 
 class Bench:
@@ -102,3 +106,37 @@ def test_a_chunk_of_invented_schema_ids_asks_the_registry_once_for_each_subject(
 
 def test_an_empty_seal_is_none(bench: Bench) -> None:
     assert bench.serde.decode_changes([bench.change()]).changes[0].sealed_address is None
+
+
+def traced(bench: Bench, trace: TraceContext | None, **fields: Any) -> Record:
+    headers = ((trace_context.HEADER, str(trace).encode()),) if trace is not None else ()
+    return bench.change(**fields)._replace(headers=headers)
+
+
+def written_trace(bench: Bench, *records: Record) -> list[TraceContext | None]:
+    """The trace of each entry that a chunk of these writes, by its record's header."""
+    chunk = bench.serde.decode_changes(records)
+    assert not chunk.rejected
+    merged = merge({}, chunk.changes)
+    batch = bench.serde.encode_entries(merged.entries, {}, NOW, traces=traces_of(chunk, merged.entries))
+    return [trace_context.of_headers(row.headers) for row in batch.rows]
+
+
+def test_an_entry_carries_the_trace_of_the_newest_decision_that_it_holds() -> None:
+    bench = Bench()
+    bench.codec.prepare([TOPICS.suppression("sms")])
+    old, new = begin(sampled=True), begin(sampled=False)
+    older = {"decision_id": "d0", "effective_at": NOW - 1, "recorded_at": NOW - 1}
+    assert written_trace(bench, traced(bench, old, **older), traced(bench, new)) == [new]
+    assert written_trace(bench, traced(bench, new), traced(bench, old, **older)) == [new]
+    # The newest has none: that of an older decision about the same would be wrong, that of another purpose is not.
+    assert written_trace(bench, traced(bench, old, **older), traced(bench, None)) == [None]
+    assert written_trace(bench, traced(bench, old, purpose="survey", **older), traced(bench, None)) == [old]
+    assert written_trace(bench, traced(bench, None)) == [None]
+
+
+def test_a_malformed_trace_is_left_out() -> None:
+    bench = Bench()
+    bench.codec.prepare([TOPICS.suppression("sms")])
+    record = bench.change()._replace(headers=((trace_context.HEADER, b"\xff" * 55),))
+    assert written_trace(bench, record) == [None]

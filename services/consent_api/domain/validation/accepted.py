@@ -46,6 +46,8 @@ class ValidDecision:
     """What ``expires_at`` was cut by."""
     goes_on: bool = False
     """A permission that goes on after a pause or a review: its evidence was checked when it began."""
+    traceparent: str | None = None
+    """W3C Trace Context: the span of the request or record that submits it."""
 
     @property
     def source_system(self) -> str | None:
