@@ -80,6 +80,7 @@ _DECISION: dict[str, Any] = {
     "bulk": False,
     "evidence": {},
     "addresses": [_KEY],
+    "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
 }
 _OTHER = {
     **_DECISION,
@@ -123,7 +124,8 @@ _RECEIPT = {
 EXAMPLE_TEXT = """\
 This address may not be contacted by sms for promotions (withdrawn).
 The person customer-4711 withdrew the consent for promotions on sms.
-The choice counts from 2026-01-26 at 07:59:58 UTC and was recorded on 2026-01-26 at 08:00:00 UTC.
+The choice counts from 2026-01-26 at 07:59:58 UTC and was recorded on 2026-01-26 at 08:00:00 UTC\
+ in trace 4bf92f3577b34da6a3ce929d0e0e4736.
 By which means it was captured is not stated.
 These tools know it: twilio-fr since 2026-01-26 at 08:00:00 UTC.
 1 other decision concerns this address, 1 of them superseded.

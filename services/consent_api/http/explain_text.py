@@ -78,6 +78,7 @@ def _english(found: Explanation) -> Sequence[str]:
         what,
         f"{who} {chose} for {_purpose(decision.purpose, 'every purpose')} on {decision.channel}.",
         f"The choice counts from {_en(decision.effective_at)} and was recorded on {_en(decision.recorded_at)}"
+        + (f" in trace {decision.trace_id}" if decision.trace_id is not None else "")
         + (f"; it ends on {_en(decision.expires_at)}." if decision.expires_at is not None else "."),
         _means_en(decision),
         _tools_en(Tools.of(found.receipts)),
@@ -115,6 +116,7 @@ def _french(found: Explanation) -> Sequence[str]:
         what,
         f"{who} {chose} pour {_purpose(decision.purpose, 'toutes les finalités')} sur {decision.channel}.",
         f"Le choix compte à partir du {_fr(decision.effective_at)} et a été enregistré le {_fr(decision.recorded_at)}"
+        + (f" dans la trace {decision.trace_id}" if decision.trace_id is not None else "")
         + (f" ; il prend fin le {_fr(decision.expires_at)}." if decision.expires_at is not None else "."),
         _means_fr(decision),
         _tools_fr(Tools.of(found.receipts)),

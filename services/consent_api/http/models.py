@@ -353,6 +353,10 @@ class Decision(Struct, kw_only=True):
     bulk: Bulk
     evidence: Evidence
     addresses: list[AddressKey]
+    trace_id: Annotated[
+        str | None,
+        Meta(description="The trace (W3C) of the request or record that submitted it; null where it has none."),
+    ]
 
 
 class EvaluatedDecision(Decision, kw_only=True, omit_defaults=True):

@@ -27,6 +27,7 @@ from consent_contracts.cloudevents import rfc3339, rfc3339_or_none
 from consent_contracts.verdict import Verdict
 from consent_http import problem_details
 from consent_http.errors import ProblemError
+from consent_service import trace_context
 
 MOST_FAULTS = 100
 """Faults that one answer lists: a body of a megabyte can have a hundred thousand."""
@@ -366,7 +367,13 @@ def to_decision(entry: queries.LedgerDecision) -> models.Decision:
         bulk=found.bulk,
         evidence=msgspec.convert(entry.evidence, models.Evidence),
         addresses=list(entry.address_keys),
+        trace_id=_trace_id(entry.traceparent),
     )
+
+
+def _trace_id(traceparent: str | None) -> str | None:
+    trace = trace_context.parse(traceparent)
+    return None if trace is None else trace.trace_id
 
 
 def to_verdict(found: Verdict) -> models.Verdict:

@@ -41,6 +41,7 @@ class LedgerDecision:
     source_system: str | None
     evidence: Mapping[str, str] = field(repr=False)
     address_keys: tuple[str, ...]
+    traceparent: str | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,7 +122,7 @@ _DECISION = f"""
 d.decision_id::text AS decision_id, s.subject_ref, d.purpose, d.status, d.effective_at, d.recorded_at, d.expires_at,
 {MARK}
 """
-_COLUMNS = f"{_DECISION}, d.channel, d.occurred_at, d.spreads, d.source_system, d.evidence"
+_COLUMNS = f"{_DECISION}, d.channel, d.occurred_at, d.spreads, d.source_system, d.evidence, d.traceparent"
 _OF_SUBJECT = text(f"""
 SELECT {_DECISION}, d.channel, d.spreads,
        ARRAY(SELECT r.address_id FROM decision_addresses r
@@ -438,4 +439,5 @@ def _entry(row: Row[Any], address_keys: Iterable[str]) -> LedgerDecision:
         source_system=row.source_system,
         evidence=row.evidence,
         address_keys=tuple(sorted(address_keys)),
+        traceparent=row.traceparent,
     )

@@ -42,7 +42,7 @@ def test_in_french() -> None:
         "Cette adresse ne peut pas être contactée par sms pour promotions (withdrawn).",
         "La personne customer-4711 a retiré son consentement pour promotions sur sms.",
         "Le choix compte à partir du 26 janvier 2026 à 07:59:58 UTC"
-        " et a été enregistré le 26 janvier 2026 à 08:00:00 UTC.",
+        " et a été enregistré le 26 janvier 2026 à 08:00:00 UTC dans la trace 4bf92f3577b34da6a3ce929d0e0e4736.",
         "Le moyen par lequel il a été recueilli n'est pas indiqué.",
         "Ces outils le savent : twilio-fr depuis le 26 janvier 2026 à 08:00:00 UTC.",
         "1 autre décision concerne cette adresse, dont 1 remplacée.",
