@@ -116,7 +116,7 @@ decisions = Table(
     Column("bulk", Boolean, nullable=False, server_default=text("false")),
     Column("source_system", Text),
     Column("evidence", JSONB, nullable=False),
-    # W3C Trace Context: the span of the request or record that submitted it. Null: of none, or of before 0004.
+    # W3C Trace Context: the span of the request or record that submitted it. Null: of none, or of before 0005.
     Column("traceparent", Text),
     CheckConstraint(
         "status IN ('given', 'refused', 'withdrawn', 'objected', 'expired', 'invalidated')"
