@@ -43,7 +43,7 @@ ConsentApiError
 ├── LinkError                   what concerns links that people are sent
 │   ├── InvalidTokenError       no link of ours, in whichever way
 │   ├── NoLinkKeysError         the tenant has no link keys
-│   ├── ChoiceRefusedError      a rule of this installation refuses what a link asks for: nothing of it is recorded
+│   ├── ChoiceRefusedError      a rule of this installation refuses what a link asks for, or a part of it
 │   └── AddressFileError        a file of addresses cannot be read
 ├── NoticeChangedError          another text is registered as this version of a notice
 └── MisconfiguredError          the installation itself is wrong: reported at start, exit code 2
@@ -313,7 +313,16 @@ class NoLinkKeysError(LinkError):
 
 
 class ChoiceRefusedError(LinkError):
-    """A rule of this installation refuses what a link asks for; nothing of the choice is recorded."""
+    """A rule of this installation refuses what a link asks for. ``recorded``: whether another part of the choice is
+    recorded all the same, as a refusal never waits for a permission."""
+
+    def __init__(self, message: str, *, recorded: bool = False) -> None:
+        super().__init__(message)
+        self.recorded = recorded
+
+
+class ChosenVersionsError(ConsentApiError):
+    """The versions of a notice that permissions are to rest on from now on."""
 
 
 class NoticeChangedError(ConsentApiError):

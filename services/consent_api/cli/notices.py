@@ -124,21 +124,25 @@ def show_notice(notice_id: str, version: str, language: str, tenant: str) -> Non
 
 @notices.command("end-older")
 @click.argument("notice_id")
-@click.argument("version")
+@click.argument("versions", metavar="VERSION...", nargs=-1, required=True)
 @click.option("--tenant", required=True)
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def end_older(notice_id: str, version: str, tenant: str, yes: bool) -> None:
+def end_older(notice_id: str, versions: tuple[str, ...], tenant: str, yes: bool) -> None:
     """End the permissions that rest on an older version of a notice than VERSION.
 
-    For a change so great that people have to be asked again. From then on a permission that names an older version is
-    refused (stale_notice). Those recorded before end, each by a decision of its own (invalidated, by the bulk lane),
-    also those that name a version which is not registered. A yes to VERSION or a newer one stays, and no refusal is
-    lifted. It cannot be taken back; people can say yes again. Interrupted, run it again: it goes on.
+    For a change so great that people have to be asked again. Where languages have versions of their own, as those of
+    the preference centre, name the one that people read now in each. From then on a permission that names an older
+    version is refused (stale_notice). Those recorded before end, each by a decision of its own (invalidated, by the
+    bulk lane), also those that name a version which is not registered. A yes to VERSION or a newer one stays, and no
+    refusal is lifted. It cannot be taken back; people can say yes again.
+
+    Interrupted, run it again: it goes on. Processes of the release before know no stale versions: run it once more when
+    none is left, until it ends nothing.
 
     Requires CONSENT_RELAY_API_DATABASE, CONSENT_RELAY_KEYRING_FILE, _KAFKA and _REGISTRY.
     """
     from consent_api.cli import acts
-    from consent_api.errors import LedgerUnavailableError
+    from consent_api.errors import ChosenVersionsError, LedgerUnavailableError
     from consent_api.ledger import notices as registry
     from consent_api.ledger.database import connect, refuse_denied
     from consent_api.ledger.ids import DecisionIds
@@ -164,23 +168,27 @@ def end_older(notice_id: str, version: str, tenant: str, yes: bool) -> None:
         codec=connect_codec(settings, wait_seconds=10), topics=settings.topics, partitions=settings.partitions
     )
     ledger = Ledger(engine=engine, context=LedgerContext(keyring=keyring, outbox=outbox, ids=DecisionIds()))
+
+    def require_keys() -> None:
+        if startup.keyring(settings).hash_keys != keyring.hash_keys:
+            raise click.ClickException(
+                "stopped: the keyring has other hash keys now. Run the command again: it goes on."
+            )
+
     try:
         known = ledger.transact(lambda c: registry.versions(c, tenant, notice_id))
-        chosen = next((each for each in known if each.version == version), None)
-        if chosen is None:
-            raise click.ClickException(
-                f"version {version} of {notice_id} is not registered: see consent-relay notices list"
-            )
-        if chosen.is_stale:
-            raise click.ClickException(f"version {version} of {notice_id} is stale itself: name a newer one")
-        older = [each.version for each in known if each.registered_at < chosen.registered_at]
-        click.echo(f"older than {version}: {', '.join(map(shown, older)) or 'no registered version'}", err=True)
+        older = registry.older(known, versions)
+        for each in older:
+            since = datetime.fromtimestamp(each.registered_at / 1_000_000, UTC)
+            click.echo(f"older: {shown(each.version)} ({', '.join(each.languages)}, since {since:%Y-%m-%d})", err=True)
+        if not older:
+            click.echo("no older version is registered", err=True)
         if not yes:
             click.confirm(
                 "End every permission that names one of them, or a version that is not registered?", abort=True
             )
-        acts.record(Act.NOTICES_MADE_STALE, tenant=tenant, object_id=f"{notice_id} before {version}")
-        stale_notices.wait_for(ledger, stale_notices.mark(ledger, tenant, notice_id, older))
+        acts.record(Act.NOTICES_MADE_STALE, tenant=tenant, object_id=f"{notice_id} before {', '.join(versions)}")
+        stale_notices.mark(ledger, tenant, notice_id, chosen=versions, stale=[each.version for each in older])
         stale = stale_notices.StaleNotice(tenant=tenant, notice_id=notice_id, by=audit.by_operator())
         with click.progressbar(length=_STEPS, label="ending permissions", file=sys.stderr) as bar:
             ended = stale_notices.end_permissions(
@@ -188,14 +196,22 @@ def end_older(notice_id: str, version: str, tenant: str, yes: bool) -> None:
                 stale,
                 partitions=settings.partitions,
                 progress=lambda share: bar.update(max(0, int(share * _STEPS) - bar.pos)),
+                require_keys=require_keys,
             )
+    except ChosenVersionsError as error:
+        raise click.ClickException(f"{notice_id}: {error}") from None
     except LedgerUnavailableError as error:
         raise click.ClickException(f"stopped: {error}. Run the command again: it goes on.") from None
     except KeyringError as error:
         raise click.ClickException(str(error)) from None
     finally:
         engine.dispose()
-    click.echo(f"ended at {ended} addresses")
+    click.echo(f"ended at {ended.addresses} addresses")
+    if ended.unopened:
+        raise click.ClickException(
+            f"{ended.unopened} permissions have not ended, as the keyring cannot open their address: give it the key,"
+            " and run the command again"
+        )
 
 
 def _screenshot(path: Path, place: str) -> Screenshot:

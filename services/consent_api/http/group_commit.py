@@ -35,6 +35,7 @@ GROUP_LOCK_TIMEOUT_MS = 200
 """How long a group waits for another's lock. A submission that needs longer is retried in transactions of its own and
 does not delay the group."""
 MAX_LOCK_WAITERS = 3
+MOST_REST_SECONDS = 0.25
 
 _Waiting = tuple[Submission, asyncio.Future[Completed]]
 _Key = tuple[str, str]
@@ -80,7 +81,7 @@ class GroupCommit:
                     began = time.monotonic()
                     await self._write_group(group)
                     if len(group) > 1:
-                        await asyncio.sleep(self._rest * (time.monotonic() - began))
+                        await asyncio.sleep(min(self._rest * (time.monotonic() - began), MOST_REST_SECONDS))
         finally:
             self._writer = None
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Row, text
 
 from consent_api.domain.validation import ValidDecision
-from consent_api.errors import FieldViolation, NoticeChangedError, SubmissionInvalidError
+from consent_api.errors import ChosenVersionsError, FieldViolation, NoticeChangedError, SubmissionInvalidError
 from consent_contracts.decisions import GIVEN
 
 PAGE = 100
@@ -74,10 +74,12 @@ class Named(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Registered:
-    """Of one notice: the hashes by version and language, the newest first, and the versions that are stale."""
+    """Of one notice: the hashes by version and language, the newest first, and the versions that are stale.
+    ``required``: those that older ones were ended for, also such as are not registered."""
 
     hashes: dict[tuple[str, str], str] = field(default_factory=dict)
     stale: set[str] = field(default_factory=set)
+    required: set[str] = field(default_factory=set)
 
 
 _COLUMNS = """notice_id, version, language, title, text, valid_from, screenshot, registered_at, stale_at"""
@@ -99,14 +101,20 @@ WHERE tenant = :tenant AND (notice_id, version, language) > (:notice_id, :versio
 ORDER BY notice_id, version, language LIMIT :most
 """)  # noqa: S608 - constants
 _REGISTERED = text("""
-SELECT tenant, notice_id, version, language, sha256, stale_at IS NOT NULL AS stale
+SELECT tenant, notice_id, version, language, sha256, stale_at IS NOT NULL AS stale,
+       ended_older_at IS NOT NULL AS ended_older
 FROM notices JOIN unnest(CAST(:tenants AS text[]), CAST(:ids AS text[])) AS named (tenant, notice_id)
     USING (tenant, notice_id)
 ORDER BY registered_at DESC, version DESC, language
 """)
 _VERSIONS = text("""
-SELECT version, min(registered_at) AS registered_at, bool_or(stale_at IS NOT NULL) AS stale FROM notices
+SELECT version, min(registered_at) AS registered_at, bool_or(stale_at IS NOT NULL) AS stale,
+       array_agg(language ORDER BY language) AS languages FROM notices
 WHERE tenant = :tenant AND notice_id = :notice_id GROUP BY version ORDER BY 2, 1
+""")
+_END_OLDER = text("""
+UPDATE notices SET ended_older_at = :now
+WHERE tenant = :tenant AND notice_id = :notice_id AND version = ANY(CAST(:versions AS text[]))
 """)
 _MAKE_STALE = text("""
 UPDATE notices SET stale_at = :now
@@ -156,6 +164,7 @@ class Version:
     """Of a notice, in all its languages; ``registered_at``: the first of them (micros)."""
 
     version: str
+    languages: tuple[str, ...]
     registered_at: int
     is_stale: bool
 
@@ -163,13 +172,54 @@ class Version:
 def versions(connection: Connection, tenant: str, notice_id: str) -> list[Version]:
     """The oldest first."""
     rows = connection.execute(_VERSIONS, {"tenant": tenant, "notice_id": notice_id})
-    return [Version(version=row.version, registered_at=row.registered_at, is_stale=row.stale) for row in rows]
+    return [
+        Version(
+            version=row.version,
+            languages=tuple(row.languages),
+            registered_at=row.registered_at,
+            is_stale=row.stale,
+        )
+        for row in rows
+    ]
 
 
-def make_stale(connection: Connection, tenant: str, notice_id: str, versions: Sequence[str], *, now: int) -> None:
-    """From now on a permission that names one of these versions is refused."""
-    wanted = {"tenant": tenant, "notice_id": notice_id, "versions": list(versions), "now": now}
-    connection.execute(_MAKE_STALE, wanted)
+def older(known: Sequence[Version], chosen: Collection[str]) -> list[Version]:
+    """Those of the ``known`` versions that people read before the chosen ones. Pure.
+
+    ChosenVersionsError where they leave out a language in which an older one was read, and for one that is unknown or
+    stale.
+    """
+    by_name = {each.version: each for each in known}
+    for name in chosen:
+        if name not in by_name:
+            raise ChosenVersionsError(f"version {name} is not registered: see consent-relay notices list")
+        if by_name[name].is_stale:
+            raise ChosenVersionsError(f"version {name} is stale itself: name a newer one")
+    newest = max(by_name[name].registered_at for name in chosen)
+    languages = {language for name in chosen for language in by_name[name].languages}
+    found = [each for each in known if each.version not in chosen and each.registered_at < newest]
+    for each in found:
+        if left_out := sorted(set(each.languages) - languages):
+            raise ChosenVersionsError(
+                f"version {each.version} is in {', '.join(left_out)} too, and none that you name is: register the new"
+                " text in that language, or name its version as well"
+            )
+    return found
+
+
+def end_older(
+    connection: Connection,
+    tenant: str,
+    notice_id: str,
+    *,
+    chosen: Collection[str],
+    stale: Collection[str],
+    now: int,
+) -> None:
+    """From now on a permission that names one of the ``stale`` versions is refused, for the ``chosen`` ones."""
+    notice = {"tenant": tenant, "notice_id": notice_id, "now": now}
+    connection.execute(_END_OLDER, {**notice, "versions": list(chosen)})
+    connection.execute(_MAKE_STALE, {**notice, "versions": list(stale)})
 
 
 def listed(
@@ -198,6 +248,8 @@ def refusals(
         of_id.hashes[row.version, row.language] = row.sha256
         if row.stale:
             of_id.stale.add(row.version)
+        if row.ended_older:
+            of_id.required.add(row.version)
     found = {each: fault(each, known.get((each.tenant, each.notice_id), Registered()), required) for each in new}
     return {each: SubmissionInvalidError([wrong]) for each, wrong in found.items() if wrong is not None}
 
@@ -222,7 +274,7 @@ def fault(named: Named, known: Registered, required: RequiredNotices) -> FieldVi
     of it only that is asked whether permissions rest on that version still."""
     version = named.version
     current = [each for each, _ in known.hashes if each not in known.stale]
-    if known.stale and version not in current and (version in known.stale or named.goes_on):
+    if version in known.stale or (named.goes_on and known.required and version not in current):
         return _wrong("notice_version", STALE, f"ask the person again; {_one_of(current)}")
     if named.goes_on:
         return None

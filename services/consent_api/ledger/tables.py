@@ -206,6 +206,8 @@ notices = Table(
     Column("registered_at", BigInteger, nullable=False),
     # Since when no permission rests on this version. Of one of its languages: all of them.
     Column("stale_at", BigInteger),
+    # When this version was chosen as one that permissions have to rest on, and older ones, registered or not, ended.
+    Column("ended_older_at", BigInteger),
     PrimaryKeyConstraint("tenant", "notice_id", "version", "language"),
 )
 
@@ -667,7 +669,7 @@ GRANTS: dict[str, str] = {
     "decision_addresses": "SELECT, INSERT",
     "purposes": "SELECT, INSERT",
     "pauses": "SELECT, INSERT, UPDATE (ends_at), DELETE",
-    "notices": "SELECT, INSERT, UPDATE (stale_at)",
+    "notices": "SELECT, INSERT, UPDATE (stale_at, ended_older_at)",
     "renewals": "SELECT, INSERT, UPDATE",
     "address_codes": "SELECT, INSERT, UPDATE, DELETE",
     "allow_once_uses": "SELECT, INSERT, UPDATE",

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from fastapi import Request, Response
 
-from consent_api.errors import ConsentApiError, InvalidTokenError, LedgerUnavailableError
+from consent_api.errors import ChoiceRefusedError, ConsentApiError, InvalidTokenError, LedgerUnavailableError
 from consent_api.http.metrics import ApiMetrics
 from consent_api.links import pages, theme
 from consent_api.links.limits import CHANGES, GUESSES, LOOKS, Uses
@@ -137,9 +137,10 @@ class LinkPages:
         return pages.fault(opened.page, 429, retry_after=wait_seconds)
 
     def unavailable(self, opened: Opened, error: ConsentApiError) -> Response:
-        """The ledger took nothing; the person, or the mail provider, has to know."""
+        """The ledger took nothing, or not all; the person, or the mail provider, has to know."""
         self.count(opened.link.kind, "unavailable")
         if isinstance(error, LedgerUnavailableError):
             self._metrics.unavailable.inc()
             return pages.fault(opened.page, 503, retry_after=error.retry_after)
-        return pages.fault(opened.page, 503, retry_after=60)
+        partly = isinstance(error, ChoiceRefusedError) and error.recorded
+        return pages.fault(opened.page, 503, retry_after=60, partly=partly)

@@ -159,10 +159,12 @@ def rights(
     return _respond(page, "rights.html", form=form, requests=requests, kinds=kinds)
 
 
-def fault(page: Page, status: int, *, retry_after: int | None = None, start: str | None = None) -> Response:
-    """404: no link of ours; 410: one that has ended; 403, 409, 429, 503: nothing was recorded. ``start``: the
-    path of the way without a link."""
-    kind = _FAULTS[status]
+def fault(
+    page: Page, status: int, *, retry_after: int | None = None, start: str | None = None, partly: bool = False
+) -> Response:
+    """404: no link of ours; 410: one that has ended; 403, 409, 429, 503: nothing was recorded, or ``partly``.
+    ``start``: the path of the way without a link."""
+    kind = "partly_" if partly else _FAULTS[status]
     headers = {"Retry-After": str(retry_after)} if retry_after is not None else {}
     name = kind.rstrip("_")
     words = page.words

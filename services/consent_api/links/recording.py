@@ -37,8 +37,8 @@ class Choices:
         return channel in self._rules.channels
 
     async def record(self, tenant: str, chosen: Callable[[int], Sequence[Fields]]) -> list[RecordedDecision]:
-        """Committed when this returns, all or nothing, on the live lane. ``chosen`` is given the ledger's clock
-        (micros). ChoiceRefusedError, LedgerUnavailableError.
+        """Committed when this returns, on the live lane. ``chosen`` is given the ledger's clock (micros).
+        ChoiceRefusedError where a rule refuses some of it: the rest is recorded then. LedgerUnavailableError: nothing.
 
         Each use of a link is a choice of its own: someone may opt in and use an old link again a minute later.
         """
@@ -58,7 +58,7 @@ class Choices:
                 f"{e.pointer} {e.code}" for r in done.results if not isinstance(r, RecordedDecision) for e in r.faults
             }
             log.error("a choice on a page was refused", extra={"tenant": tenant, "why": ", ".join(sorted(faults))})
-            raise ChoiceRefusedError("a rule of this installation refuses the choice")
+            raise ChoiceRefusedError("a rule of this installation refuses the choice", recorded=bool(recorded))
         return recorded
 
     def _read(self, tenant: str, fields: Fields, now: int) -> ValidDecision | SubmissionInvalidError:

@@ -7,7 +7,7 @@ A person who has decided again keeps that decision, and a refusal stays a refusa
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Row, text
 
 from consent_api.domain.addresses import Address
 from consent_api.domain.fan_out import PublishableDecision
+from consent_api.errors import LedgerContendedError
 from consent_api.ledger import addresses, backlog, database, notices, subjects
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
@@ -25,15 +26,20 @@ from consent_api.ledger.recording import LedgerContext
 from consent_api.ledger.writes import NewDecision
 from consent_api.operations.republish.pacing import BulkPacing
 from consent_contracts.decisions import GIVEN, Decision
+from consent_privacy.errors import KeyringError
 
 _SOURCE_SYSTEM = "consent-relay"
 _PAGE = 10_000
-_AT_ONCE = 200
+_AT_ONCE = 50
 _POLL_SECONDS = 0.2
 _NONE_BEFORE = str(UUID(int=0))
 
-_TRANSACTION = text("SELECT pg_current_xact_id()::text")
-_IS_OVER = text("SELECT pg_snapshot_xmin(pg_current_snapshot()) > CAST(:transaction AS xid8)")
+_NOW = text("SELECT clock_timestamp()")
+# Of the services' role: another one's are not shown, and record nothing.
+_OLDER = text("""
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid() AND xact_start <= :moment
+""")
 _PAGE_END = text("""
 SELECT decision_id::text FROM decisions WHERE decision_id > CAST(:after AS uuid) ORDER BY decision_id
 OFFSET :most - 1 LIMIT 1
@@ -43,8 +49,8 @@ _STALE = text("""
 SELECT decision_id::text FROM decisions
 WHERE decision_id > CAST(:after AS uuid) AND decision_id <= CAST(:until AS uuid)
   AND tenant = :tenant AND status = 'given' AND evidence ->> 'notice_id' = :notice_id
-  AND NOT EXISTS (SELECT FROM notices n WHERE n.tenant = :tenant AND n.notice_id = :notice_id
-                  AND n.version = evidence ->> 'notice_version' AND n.stale_at IS NULL)
+  AND coalesce((SELECT bool_or(n.stale_at IS NOT NULL) FROM notices n WHERE n.tenant = :tenant
+                AND n.notice_id = :notice_id AND n.version = evidence ->> 'notice_version'), true)
 ORDER BY decision_id
 """)
 _LAST = str(UUID(int=2**128 - 1))
@@ -67,22 +73,36 @@ class StaleNotice:
     by: str
 
 
-def mark(ledger: Ledger, tenant: str, notice_id: str, versions: Sequence[str]) -> str:
-    """From the commit on, a permission that names one of these versions is refused. The transaction, for `wait_for`."""
+@dataclass(kw_only=True, slots=True)
+class Ended:
+    """At how many addresses a permission has ended, and of how many permissions the address could not be opened."""
 
-    def write(connection: Connection, now: int) -> str:
-        notices.make_stale(connection, tenant, notice_id, versions, now=now)
-        return str(connection.execute(_TRANSACTION).scalar_one())
-
-    return ledger.write(Lane.BULK, write)
+    addresses: int = 0
+    unopened: int = 0
 
 
-def wait_for(ledger: Ledger, transaction: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Until no transaction is under way that began before this one ended: it may record what this one's rule refuses.
-    None of ours lasts longer than one of the bulk lane may."""
+def mark(
+    ledger: Ledger,
+    tenant: str,
+    notice_id: str,
+    *,
+    chosen: Collection[str],
+    stale: Collection[str],
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """From now on a permission that names one of the ``stale`` versions is refused, and none is being recorded.
+
+    Waits until every transaction is over that began before: it may have read that they are not stale. One that records
+    lasts no longer than the bulk lane's limit, at which PostgreSQL ends it; others, which read, may.
+    """
+    ledger.write(
+        Lane.BULK,
+        lambda c, now: notices.end_older(c, tenant, notice_id, chosen=chosen, stale=stale, now=now),
+    )
+    moment = ledger.transact(lambda c: c.execute(_NOW).scalar_one())
     give_up = time.monotonic() + Lane.BULK.limit_seconds
-    while time.monotonic() < give_up:
-        if ledger.transact(lambda c: c.execute(_IS_OVER, {"transaction": transaction}).scalar_one()):
+    while ledger.transact(lambda c: c.execute(_OLDER, {"moment": moment}).scalar_one()):
+        if time.monotonic() > give_up:
             return
         sleep(_POLL_SECONDS)
 
@@ -95,24 +115,40 @@ def end_permissions(
     page: int = _PAGE,
     at_once: int = _AT_ONCE,
     progress: Callable[[float], None] = lambda share: None,
-) -> int:
-    """At how many addresses one ended. Can be repeated: what has ended is passed over. ``progress``: the share of the
-    ledger's time that was read. ``page``: decisions that are read at once, ``at_once``: permissions
-    that end in one transaction. Raises LedgerUnavailableError, KeyringError."""
+    require_keys: Callable[[], None] = lambda: None,
+) -> Ended:
+    """Can be repeated: what has ended is passed over. ``progress``: the share of the ledger's time that was read.
+    ``require_keys`` is called before each transaction, and raises where the hash keys are not those of the ledger's
+    keyring any more: an address ends under each of its keys. ``page``: decisions that are read at once, ``at_once``:
+    permissions that end in one transaction. Raises LedgerUnavailableError."""
     pacing = BulkPacing(lambda: ledger.transact(partial(backlog.read, partitions=partitions)), lambda age: None)
     begin, end = ledger.transact(_span)
     after: str | None = _NONE_BEFORE
-    ended = 0
+    ended = Ended()
     while after is not None:
         until, found = ledger.transact(partial(_find, stale=stale, after=after, most=page))
         for start in range(0, len(found), at_once):
             pacing.wait()
-            some = found[start : start + at_once]
-            ended += ledger.write(Lane.BULK, lambda c, now, some=some: _end(c, ledger.context, stale, some, now=now))  # type: ignore[misc]
+            require_keys()
+            _end_some(ledger, stale, found[start : start + at_once], ended)
         # Its own decisions are read as well, and lie after the end.
         progress(min((_milliseconds(UUID(until)) - begin) / (end - begin), 1.0) if until else 1.0)
         after = until
     return ended
+
+
+def _end_some(ledger: Ledger, stale: StaleNotice, decision_ids: Sequence[str], ended: Ended) -> None:
+    """One whose address cannot be opened keeps no other from its end."""
+    try:
+        ended.addresses += ledger.write(
+            Lane.BULK, lambda connection, now: _end(connection, ledger.context, stale, decision_ids, now=now)
+        )
+    except KeyringError:
+        if len(decision_ids) == 1:
+            ended.unopened += 1
+            return
+        for each in decision_ids:
+            _end_some(ledger, stale, [each], ended)
 
 
 def _span(connection: Connection) -> tuple[int, int]:
@@ -148,8 +184,10 @@ def _end(
     """End those of the permissions that are the newest decision of their subject and purpose at an address."""
     wanted = {"ids": decision_ids}
     refs = {(stale.tenant, row.subject_ref) for row in connection.execute(_REACHED, wanted) if row.subject_ref}
-    subjects.lock(connection, sorted(refs), now=now)
+    if subjects.lock(connection, sorted(refs), now=now).created:
+        raise LedgerContendedError("a subject has just been erased")
     reached = connection.execute(_REACHED, wanted).all()
+    addresses.lock(connection, {row.address_id for row in reached})
     pending = PendingWrites(context.outbox, Lane.BULK)
     pending.current.need(GIVEN, 0, None, {row.address_id for row in reached})
     pending.current.read(connection)
@@ -158,7 +196,7 @@ def _end(
         connection, context.keyring, {row.address_id for row in current}, now=now, unknown_as_stored=True
     )
     rows = [_ended(context, stale, row, known, pending, now=now) for row in current if row.address_id in known]
-    pending.widen(connection, context.keyring, now=now)
+    # Not on the other numbers of a line: a permission reaches its own alone, and so does its end.
     pending.write(connection, rows, now=now)
     return len(rows)
 

@@ -217,13 +217,21 @@ class Committer:
                 done.set_exception(SenderFencedError("another process is the active sender"))
 
     async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        self._beat()
+        self._beat()  # Already here: a thread that hangs never begins.
+        work = self._executor.submit(self._work, function, *arguments)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)
+            return await asyncio.wrap_future(work)
         finally:
-            self._at_rest()
+            if work.cancelled():
+                self._at_rest()
 
     # In the thread.
+
+    def _work(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        finally:
+            self._at_rest()
 
     def _open(self) -> None:
         producer: Any = self._make_producer()

@@ -252,6 +252,24 @@ def test_what_cannot_be_committed_is_answered_503(
         assert "Nothing was changed" in response.text
 
 
+def test_a_yes_that_is_refused_leaves_the_no_beside_it_and_the_page_says_which(
+    person: TestClient, client: TestClient, owner_engine: Engine
+) -> None:
+    for channel, address in (("email", EMAIL), ("sms", PHONE)):
+        grant(client, channel, subject_ref="customer-1", address=address)
+    path = preferences_path(client, subject_ref="customer-1")
+    for answer in ("off", "on", "off"):
+        person.post(path, data={"form": form_of(person.get(path).text), "email.promotions": answer})
+    with owner_engine.begin() as connection:
+        connection.execute(text("UPDATE notices SET stale_at = 1 WHERE notice_id LIKE '%.promotions.email'"))
+    choices = {"email.promotions": "on", "sms.promotions": "off"}
+    page = person.post(path, data={"form": form_of(person.get(path).text), **choices})
+    assert (page.status_code, "Where you said no, it is saved." in page.text) == (503, True)
+    with owner_engine.connect() as connection:
+        newest = "SELECT channel, status FROM decisions ORDER BY decision_id DESC LIMIT 1"
+        assert tuple(connection.execute(text(newest)).one()) == ("sms", "withdrawn")
+
+
 def test_headers_of_thousands_of_messages_come_from_one_call(client: TestClient) -> None:
     wanted = [
         {"channel": "email", "address": f"person{i}@example.com", "purpose": "promotions", "subject_ref": f"c-{i}"}

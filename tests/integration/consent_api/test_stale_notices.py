@@ -13,7 +13,7 @@ from consent_api.domain.validation import ValidDecision
 from consent_api.ledger.deduplication import RecordedDecision
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.notices import notice_hash
-from consent_api.operations.stale_notices import StaleNotice, end_permissions, mark, wait_for
+from consent_api.operations.stale_notices import Ended, StaleNotice, end_permissions, mark
 from consent_contracts.cloudevents import rfc3339
 from consent_service.clock import now_micros
 from tests.support.evidence import EVIDENCE
@@ -66,14 +66,14 @@ def test_permissions_on_an_older_version_end_and_all_else_stays(
         register(client, version)
     assert decide(client, of("again"), "given", evidence("2")).status_code == 201
 
-    wait_for(ledger, mark(ledger, "acme", "signup", ["1"]))
+    mark(ledger, "acme", "signup", chosen=["2"], stale=["1"])
     shares: list[float] = []
     ended = end_permissions(ledger, STALE, partitions=4, progress=shares.append)
 
     reasons = {name: explained(client, f"{name}@example.com")["verdict"]["reason"] for name in (*given, "known-too")}
     gone = dict.fromkeys(("older", "known", "known-too", "never-registered"), "invalidated")
     assert reasons == {**gone, "again": "given", "other": "given", "withdrew": "withdrawn"}
-    assert (ended, shares) == (4, [1.0])
+    assert (ended, shares) == (Ended(addresses=4), [1.0])
     with owner_engine.connect() as connection:
         rows = connection.execute(
             text("SELECT evidence, bulk FROM decisions WHERE status = 'invalidated' ORDER BY evidence")
@@ -81,7 +81,7 @@ def test_permissions_on_an_older_version_end_and_all_else_stays(
         assert connection.execute(text("SELECT count(*) FROM outbox_bulk")).scalar_one() == 4
     assert {row.evidence["notice_version"] for row in rows} == {"0", "1"}
     assert all((row.evidence["capture_method"], row.evidence["actor"]) == ("stale_notice", STALE.by) for row in rows)
-    assert end_permissions(ledger, STALE, partitions=4) == 0
+    assert end_permissions(ledger, STALE, partitions=4) == Ended()
     assert decide(client, of("older"), "given", evidence("2")).status_code == 201
 
 
@@ -90,7 +90,7 @@ def test_a_permission_that_names_a_stale_version_is_refused_with_the_current_one
 ) -> None:
     for version in ("1", "2"):
         register(client, version)
-    mark(ledger, "acme", "signup", ["1"])
+    mark(ledger, "acme", "signup", chosen=["2"], stale=["1"])
     register(client, "1", language="en")  # A translation that is late.
     for language in ("fr", "en"):
         answer = decide(client, {"address": "a@example.com"}, "given", {**evidence("1"), "notice_language": language})
@@ -125,19 +125,18 @@ def test_what_was_paused_does_not_go_on_under_a_stale_version(client: TestClient
         evidence=evidence("1"),
         goes_on=True,
     )
-    mark(ledger, "acme", "signup", ["1"])
-    stale, current = ledger.record([going_on, replace(going_on, evidence=evidence("2"))])
+    mark(ledger, "acme", "signup", chosen=["2"], stale=["1"])
+    others = [replace(going_on, evidence=evidence(version)) for version in ("2", "0")]
+    stale, current, never_registered = ledger.record([going_on, *others])
     assert not isinstance(stale, RecordedDecision)
+    assert not isinstance(never_registered, RecordedDecision)
     assert isinstance(current, RecordedDecision)
 
 
-def test_what_is_recorded_while_the_version_becomes_stale_is_waited_for(
-    client: TestClient, ledger: Ledger, owner_engine: Engine
-) -> None:
+def test_what_is_recorded_while_the_version_becomes_stale_is_waited_for(client: TestClient, ledger: Ledger) -> None:
     register(client, "1")
-    with owner_engine.connect() as recording:
-        recording.execute(text("SELECT pg_current_xact_id()"))
-        transaction = mark(ledger, "acme", "signup", ["1"])
+    with ledger.engine.connect() as recording:
+        recording.execute(text("SELECT 1"))
         waited: list[float] = []
 
         def end_at_third(seconds: float) -> None:
@@ -145,8 +144,37 @@ def test_what_is_recorded_while_the_version_becomes_stale_is_waited_for(
             if len(waited) == 3:
                 recording.rollback()
 
-        wait_for(ledger, transaction, sleep=end_at_third)
+        mark(ledger, "acme", "signup", chosen=["2"], stale=["1"], sleep=end_at_third)
     assert len(waited) >= 3
+
+
+def test_a_language_whose_row_is_late_ends_with_the_others(
+    client: TestClient, ledger: Ledger, owner_engine: Engine
+) -> None:
+    decide(client, {"address": "a@example.com"}, "given", {**evidence("1"), "notice_language": "en"})
+    for version in ("1", "2"):
+        register(client, version)
+    mark(ledger, "acme", "signup", chosen=["2"], stale=["1"])
+    register(client, "1", language="en")
+    with owner_engine.begin() as connection:  # As the release before leaves it.
+        connection.execute(text("UPDATE notices SET stale_at = NULL WHERE language = 'en'"))
+    assert end_permissions(ledger, STALE, partitions=4) == Ended(addresses=1)
+
+
+def test_one_whose_address_cannot_be_opened_keeps_no_other_from_its_end(
+    client: TestClient, ledger: Ledger, owner_engine: Engine
+) -> None:
+    for name in ("a", "b", "c"):
+        decide(client, {"address": f"{name}@example.com"}, "given", evidence("1"))
+    with owner_engine.begin() as connection:
+        spoil = """UPDATE address_keys SET sealed_address = convert_to('v9.zz', 'UTF8'), address_key = 'h9.unknown'
+                   WHERE address_id = (SELECT min(address_id) FROM address_keys)"""
+        connection.execute(text(spoil))
+    for version in ("1", "2"):
+        register(client, version)
+    mark(ledger, "acme", "signup", chosen=["2"], stale=["1"])
+    ended = end_permissions(ledger, STALE, partitions=4)
+    assert ended == Ended(addresses=2, unopened=1)
 
 
 def test_many_are_ended_page_by_page(client: TestClient, ledger: Ledger, owner_engine: Engine) -> None:
@@ -154,9 +182,11 @@ def test_many_are_ended_page_by_page(client: TestClient, ledger: Ledger, owner_e
         decide(client, {"address": f"p{number}@example.com"}, "given", evidence("1" if number % 2 else "2"))
     for version in ("1", "2"):
         register(client, version)
-    mark(ledger, "acme", "signup", ["1"])
+    mark(ledger, "acme", "signup", chosen=["2"], stale=["1"])
     shares: list[float] = []
-    assert end_permissions(ledger, STALE, partitions=4, page=7, at_once=2, progress=shares.append) == 10
+    assert end_permissions(ledger, STALE, partitions=4, page=7, at_once=2, progress=shares.append) == Ended(
+        addresses=10
+    )
     assert shares == sorted(shares)
     assert (len(shares), shares[-1]) == (5, 1.0)  # What has ended was read as well.
     with owner_engine.connect() as connection:

@@ -29,7 +29,7 @@ def test_the_command_says_what_becomes_stale_asks_and_ends_it(rig: Rig, tmp_path
 
     command = ("notices", "end-older", "signup", "2", "--tenant", "acme")
     refused = rig.run(*command, code=1)
-    assert "older than 2: 1" in refused
+    assert "older: 1 (fr, since 20" in refused
     assert rig.ask("SELECT count(*) FROM decisions WHERE status = 'invalidated'") == 0
     assert "ended at 1 addresses" in rig.run(*command, "--yes")
     assert rig.ask("SELECT count(*) FROM audit_entries WHERE act = 'notices_made_stale' AND tenant = 'acme'") == 1

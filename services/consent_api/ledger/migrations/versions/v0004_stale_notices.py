@@ -12,7 +12,7 @@ depends_on = None
 
 def upgrade() -> None:
     # Null: as every version was for the release before.
-    op.execute("ALTER TABLE notices ADD COLUMN stale_at bigint")
+    op.execute("ALTER TABLE notices ADD COLUMN stale_at bigint, ADD COLUMN ended_older_at bigint")
 
 
 def downgrade() -> None:
