@@ -38,7 +38,7 @@ class TraceContext(NamedTuple):
 
     def child(self) -> TraceContext:
         """A new span of the same trace."""
-        return self._replace(span_id=_identifier(16))
+        return TraceContext(self.trace_id, _identifier(16), self.sampled)
 
 
 _current: ContextVar[TraceContext | None] = ContextVar("trace", default=None)
@@ -76,6 +76,12 @@ def of_headers(headers: Iterable[tuple[str, str | bytes | None]] | None) -> Trac
     """Of a Kafka record. None: there is no such header, or no valid one, or more than one."""
     found = [value for name, value in headers or () if name == HEADER]
     return parse(found[0]) if len(found) == 1 else None
+
+
+def header_of(headers: Iterable[tuple[str, bytes | None]]) -> bytes | None:
+    """Of a Kafka record, to be copied as it is: of the right length alone, since it costs a tenth of `of_headers`."""
+    found = [value for name, value in headers if name == HEADER]
+    return found[0] if len(found) == 1 and found[0] is not None and len(found[0]) == _LENGTH else None
 
 
 def begin(*, sampled: bool) -> TraceContext:

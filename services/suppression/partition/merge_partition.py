@@ -16,7 +16,7 @@ from consent_contracts.codec import Codec
 from consent_contracts.decisions import AddressEntry
 from consent_contracts.errors import RegistryUnavailableError
 from consent_contracts.topics import Topics
-from consent_service import spans
+from consent_service import spans, trace_context
 from consent_service.clock import now_micros
 from consent_service.errors import RetryStoppedError
 from consent_service.retry import Backoff, Failure, retry
@@ -298,7 +298,7 @@ class MergePartition:
             self._write(written, was_due, newly_erased(written.entries, known))
             if spans.is_on():
                 attributes = {"consent_relay.partition": self._partition, "consent_relay.lane": lane.value}
-                for trace in traces.values():
+                for trace in map(trace_context.parse, traces.values()):
                     spans.end_child("merge", trace, start=start, kind="consumer", attributes=attributes)
         mismatches = [tenant_mismatch(chunk.sources[position]) for position in merged.tenant_mismatches]
         rejected = [*chunk.rejected, *mismatches]

@@ -19,7 +19,6 @@ from consent_contracts.topics import Topics
 from consent_kafka.batches import UNFETCHABLE
 from consent_kafka.transport.compressed_batches import unfetchable_reason
 from consent_service import trace_context
-from consent_service.trace_context import TraceContext
 from suppression.errors import EntryUnreadableError
 from suppression.merge.expiry import next_expiry, next_expiry_header
 from suppression.merge.rule import EntryKey
@@ -163,12 +162,12 @@ class EntrySerde:
         *,
         bulk: bool = False,
         rewrites: Collection[EntryKey] = frozenset(),
-        traces: Mapping[EntryKey, TraceContext] | None = None,
+        traces: Mapping[EntryKey, bytes] | None = None,
     ) -> OutputBatch:
         """The records that bring these entries into the topics, each as much of its entry as a broker takes.
 
         What is the same as the `current` entry once it has been reduced is not written again, unless it is one of
-        `rewrites`. `bulk`: no person waits for these entries now. `traces`: of the changes that bring them.
+        `rewrites`. `bulk`: no person waits for these entries now. `traces`: the header of the changes that bring them.
         """
         traces = traces or {}
         event = uuid.uuid4().hex
@@ -198,8 +197,8 @@ class EntrySerde:
             if due is not None:
                 headers.append(next_expiry_header(due))
                 batch.due[key] = due
-            if (trace := traces.get(key)) is not None:
-                headers.append((trace_context.HEADER, str(trace).encode("ascii")))
+            if (traceparent := traces.get(key)) is not None:
+                headers.append((trace_context.HEADER, traceparent))
             batch.rows.append(Row(topic, key[1].encode(), value, headers))
             batch.entries[key] = entry
         return batch
@@ -211,21 +210,32 @@ class EntrySerde:
         return reduce_to_limit(entry, fits)
 
 
-def traces_of(chunk: DecodedChanges, entries: Mapping[EntryKey, AddressEntry]) -> dict[EntryKey, TraceContext]:
-    """For each of these entries, the trace of the newest decision of the chunk that it holds."""
-    newest: dict[EntryKey, tuple[Any, TraceContext]] = {}
+def traces_of(chunk: DecodedChanges, entries: Mapping[EntryKey, AddressEntry]) -> dict[EntryKey, bytes]:
+    """For each of these entries, the header with the trace of the newest decision of the chunk that it holds."""
+    newest: dict[EntryKey, tuple[AddressEntry, bytes]] = {}
     for change, record in zip(chunk.changes, chunk.sources, strict=True):
+        traceparent = trace_context.header_of(record.headers)
+        if traceparent is None:
+            continue
         key = (change.channel, change.address_key)
-        trace = trace_context.of_headers(record.headers)
-        if trace is None or key not in entries:
+        entry = entries.get(key)
+        if entry is None or not _holds(entry, change):
             continue
-        order = max(map(precedence, change.decisions))
-        held = {each.decision_id for each in entries[key].decisions}
-        if held.isdisjoint(each.decision_id for each in change.decisions):
-            continue
-        if key not in newest or newest[key][0] < order:
-            newest[key] = order, trace
-    return {key: trace for key, (_, trace) in newest.items()}
+        known = newest.get(key)
+        if known is None or _newest(known[0]) < _newest(change):
+            newest[key] = change, traceparent
+    return {key: traceparent for key, (_, traceparent) in newest.items()}
+
+
+def _holds(entry: AddressEntry, change: AddressEntry) -> bool:
+    if entry is change:
+        return True
+    held = {each.decision_id for each in entry.decisions}
+    return not held.isdisjoint([each.decision_id for each in change.decisions])
+
+
+def _newest(change: AddressEntry) -> Any:
+    return max(map(precedence, change.decisions))
 
 
 def tenant_mismatch(source: Any) -> Rejected:

@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consent_service import trace_context
-from consent_service.trace_context import HEADER, MAX_LENGTH, TraceContext, begin, is_drawn, of_headers, parse
+from consent_service.trace_context import (
+    HEADER,
+    MAX_LENGTH,
+    TraceContext,
+    begin,
+    header_of,
+    is_drawn,
+    of_headers,
+    parse,
+)
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 VALID = f"00-{TRACE}-{SPAN}-01"
@@ -110,6 +119,14 @@ def test_a_record_with_two_of_them_has_none() -> None:
     assert of_headers([(HEADER, None)]) is None
     assert of_headers([]) is None
     assert of_headers(None) is None
+
+
+def test_what_is_copied_has_the_right_length() -> None:
+    assert header_of([("ce_id", b"1"), (HEADER, VALID.encode())]) == VALID.encode()
+    assert header_of([(HEADER, VALID.encode()), (HEADER, VALID.encode())]) is None
+    assert header_of([(HEADER, VALID.encode() + b"-")]) is None
+    assert header_of([(HEADER, None)]) is None
+    assert header_of([]) is None
 
 
 def test_new_traces_differ() -> None:

@@ -135,8 +135,9 @@ def test_an_entry_carries_the_trace_of_the_newest_decision_that_it_holds() -> No
     assert written_trace(bench, traced(bench, None)) == [None]
 
 
-def test_a_malformed_trace_is_left_out() -> None:
+def test_a_malformed_trace_is_no_trace() -> None:
     bench = Bench()
     bench.codec.prepare([TOPICS.suppression("sms")])
-    record = bench.change()._replace(headers=((trace_context.HEADER, b"\xff" * 55),))
-    assert written_trace(bench, record) == [None]
+    for value in (b"\xff" * 55, b"0" * 1_000, b"", None):
+        record = bench.change()._replace(headers=((trace_context.HEADER, value),))
+        assert written_trace(bench, record) == [None]
