@@ -26,6 +26,8 @@ OPENAPI = (
 )
 GENERATOR = ("org.openapitools", "openapi-generator-cli", "7.25.0", "", "jar")
 REGISTRY = ("io.apicurio", "apicurio-registry-app", "3.3.3", "all", "tar.gz")
+# Kafka's commands for operators (the drill of the runbooks). What they need is in the set of the broker.
+TOOLS = ("org.apache.kafka", "kafka-tools", "4.3.1", "", "jar")
 HEADER = """\
 # What the local servers are made of: set, group, artifact, version, classifier, packaging, bytes, SHA-256.
 # Written by `python -m local_stack.servers.lock`; do not edit by hand.
@@ -38,7 +40,8 @@ def lines(context: Any) -> Iterator[str]:
         asked, found = context.resolver.resolve([context.create_dependency(each) for each in coordinates])
         for each in [*asked, *(each for each in found if each.scope in ("compile", "runtime"))]:
             yield _line(set_name, each.artifact)
-    for set_name, (group, artifact, version, classifier, packaging) in (("registry", REGISTRY), ("openapi", GENERATOR)):
+    alone = (("registry", REGISTRY), ("openapi", GENERATOR), ("kafka-tools", TOOLS))
+    for set_name, (group, artifact, version, classifier, packaging) in alone:
         component = context.project(group, artifact).at_version(version)
         yield _line(set_name, component.artifact(classifier, packaging))
 
