@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from local_stack.stack import Stack
@@ -27,6 +28,8 @@ class Scene:
     values: Mapping[str, str]
     """Of placeholders that mean the same in every drill."""
     say: Callable[[str], None]
+    undo: ExitStack
+    """What a fault leaves outside the system is registered here, to be removed at the end of the run."""
 
 
 Values = Callable[[Scene, str], Mapping[str, str]]
@@ -47,6 +50,8 @@ class Drill:
     ended: str = ""
     """What happens besides the steps: others' part of the cure."""
     end: Callable[[Scene], None] | None = None
+    happens_once: bool = False
+    """What the alert counts: it is gone when its window has passed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,13 +11,15 @@ LEAST_RANGE_SECONDS = 5
 
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _FOR = re.compile(r"(?<=for: )(\d+)([smhd])\b")
+_SINCE_START = re.compile(r"(?<=process_start_time_seconds < )(\d+)")
 _RANGE = re.compile(r"(?<=\[)(\d+)([smhd])(?=\])")
 
 
 def scaled(rules: str, factor: int = FACTOR) -> str:
-    """A file of rules with each `for` and each range shorter, in whole seconds, rounded up."""
+    """A file of rules with each `for`, each range and each time since a start shorter, in whole seconds, rounded up."""
     shorter = _FOR.sub(lambda found: f"{_shorter(found, factor)}s", rules)
-    return _RANGE.sub(lambda found: f"{max(LEAST_RANGE_SECONDS, _shorter(found, factor))}s", shorter)
+    shorter = _RANGE.sub(lambda found: f"{max(LEAST_RANGE_SECONDS, _shorter(found, factor))}s", shorter)
+    return _SINCE_START.sub(lambda found: str(int(found[1]) // factor), shorter)
 
 
 def _shorter(found: re.Match[str], factor: int) -> int:

@@ -1,7 +1,7 @@
 """The steps of docs/runbooks.md that are run: a fenced block after a line `<!-- drill: see NAME -->` or `do NAME`.
 
-What is seen may end with any exit code (`doctor` does, where something is wrong), but prints something; what is done
-ends with 0. Pure.
+What is seen prints something to standard output, and may end with the code of a finding (1 or 2: `doctor` does, where
+something is wrong); what is done ends with 0. Pure.
 """
 
 from __future__ import annotations

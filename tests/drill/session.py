@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from uuid import uuid4
@@ -21,6 +21,8 @@ from tests.support.running_prometheus import RULES, SHIPPED, running
 
 PAUSE_SECONDS = 0.5
 """Between two withdrawals: rates and lags are of what happens meanwhile."""
+NUMBERS = 8_000
+"""Each person withdraws once, so that there is something to deliver; that is enough for an hour."""
 CHANNELS = ("sms", "email", "voice")
 
 
@@ -36,6 +38,7 @@ def session(
         restarting(stack) as restart_url,
         running(directory, stack.endpoints.metrics, tools=tools, rules=files) as prometheus,
         people_choose(stack.endpoints),
+        ExitStack() as undo,
     ):
         yield Scene(
             stack=stack,
@@ -47,6 +50,7 @@ def session(
                 "restart": "restart",
             },
             say=say,
+            undo=undo,
         )
 
 
@@ -69,12 +73,12 @@ def _choose(endpoints: Endpoints, stop: threading.Event) -> None:
             if stop.wait(PAUSE_SECONDS):
                 return
             channel = CHANNELS[number % len(CHANNELS)]
-            address = f"drill-{number % 100}@example.com" if channel == "email" else f"06 39 98 31 {number % 100:02}"
+            address = f"drill-{number}@example.com" if channel == "email" else f"+336399{80_000 + number % NUMBERS:05}"
             with suppress(httpx.TransportError):
                 client.post(
                     "/v1/decisions",
                     json={
-                        "subject_ref": f"drill-{channel}-{number % 100}",
+                        "subject_ref": f"drill-{number}",
                         "channel": channel,
                         "address": address,
                         "purpose": "promotions",
