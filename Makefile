@@ -7,6 +7,8 @@ VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.requirements $(VENV)/.project
 N ?= 26
+MINUTES ?= 10
+RATE ?= 50
 SEED ?=
 EXAMPLES ?= 100
 TESTS := tests/unit tests/contract tests/integration tests/fuzz
@@ -14,7 +16,7 @@ TESTS := tests/unit tests/contract tests/integration tests/fuzz
 UNIT := $(PY) -m pytest -q -p no:xdist --hypothesis-profile=quick -m "not servers and not long" tests/unit tests/contract
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help demo up unit test again fuzz lint format docs sbom browser bench chaos drill clean distclean
+.PHONY: help demo up unit test again fuzz lint format docs sbom browser bench soak chaos drill clean distclean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */\1|/' | \
@@ -78,6 +80,9 @@ browser:  ## install Chromium for the tests of the pages, where apt can (root on
 
 bench: $(READY)  ## measure; writes docs/benchmarks.md
 	@$(PY) -m tests.bench
+
+soak: $(READY)  ## the whole system under load for MINUTES (10): memory, handles, threads and latency have to stay flat (RATE=50 a second)
+	@$(PY) -m tests.soak --minutes $(MINUTES) --rate $(RATE)
 
 chaos: $(READY)  ## N faults (26: every kind once) at random moments under load, then compare every decision (SEED=... repeats a run)
 	@CHAOS_FAULTS=$(N) CHAOS_SEED=$(SEED) $(PY) -m pytest tests/chaos

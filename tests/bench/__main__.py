@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -15,11 +12,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from local_stack.processes.supervisor import Supervisor
-from local_stack.servers import ServerEndpoints
-from local_stack.servers import Servers as LocalServers
 from tests.bench.figures import Figure, Servers
 from tests.bench.page import Outcome, verdict, write
+from tests.bench.running_servers import running_servers
 
 NAMES = (
     "codec",
@@ -32,6 +27,7 @@ NAMES = (
     "lanes",
     "resolved",
     "propagator",
+    "scale",
     "verify",
     "inbound",
     "rolling",
@@ -53,8 +49,8 @@ def bench(names: tuple[str, ...], docs: Path | None) -> None:
     """Measure, against baselines in the same run, and report which targets are met.
 
     NAME is one or more of codec, transport, suppression_stage, recovery, check, end_to_end, push, lanes, resolved,
-    propagator, verify, inbound, rolling, footprint, migrate; without one, all run, which takes about half an hour,
-    and docs/benchmarks.md and docs/benchmarks.json are written.
+    propagator, scale, verify, inbound, rolling, footprint, migrate; without one, all run, which takes about half an
+    hour, and docs/benchmarks.md and docs/benchmarks.json are written.
 
     Kafka, the registry and PostgreSQL are started as the tests start them; CONSENT_RELAY_TEST_SERVERS may name a file
     with servers that run already. Leave the machine alone meanwhile. The exit code is 1 when a benchmark failed; a
@@ -65,7 +61,7 @@ def bench(names: tuple[str, ...], docs: Path | None) -> None:
     console = Console()
     load = os.getloadavg()[0]
     began = time.monotonic()
-    with servers(console) as found:
+    with running_servers(console) as found:
         outcomes = [_run(console, name, found) for name in names or NAMES]
     _show(console, outcomes)
     console.print(f"took {(time.monotonic() - began) / 60:.1f} minutes", highlight=False)
@@ -78,26 +74,6 @@ def bench(names: tuple[str, ...], docs: Path | None) -> None:
     if failed:
         console.print(f"failed: {', '.join(failed)}", style="bold red")
         raise SystemExit(1)
-
-
-@contextmanager
-def servers(console: Console) -> Iterator[Servers]:
-    """Real ones: those of CONSENT_RELAY_TEST_SERVERS, or our own for the time of the block."""
-    running = os.environ.get("CONSENT_RELAY_TEST_SERVERS")
-    if running:
-        addresses = ServerEndpoints.read(Path(running))
-        yield Servers(kafka=addresses.kafka, registry=addresses.registry, database=addresses.database)
-        return
-    with tempfile.TemporaryDirectory(prefix="consent-relay-bench-") as directory:
-        supervisor = Supervisor(Path(directory) / "logs", report=lambda text: print(text, file=sys.stderr))
-        own = LocalServers(supervisor, Path(directory) / "servers", environ={})
-        console.print("starting Kafka, the schema registry and PostgreSQL")
-        try:
-            addresses = own.start()
-            yield Servers(kafka=addresses.kafka, registry=addresses.registry, database=addresses.database)
-        finally:
-            supervisor.stop_all()
-            own.remove()
 
 
 def _run(console: Console, name: str, found: Servers) -> Outcome:

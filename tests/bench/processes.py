@@ -37,29 +37,30 @@ RESOLVED_SECONDS = 1.0
 """The session time-out, the shortest that is allowed."""
 
 
-class Propagator:
-    """One process; `started_at` is when it was started, micros."""
+class Process:
+    """One process of a service; `started_at` is when it was started, micros."""
 
-    def __init__(self, instance: str, environ: dict[str, str], log: Path) -> None:
+    def __init__(self, service: str, instance: str, environ: dict[str, str], log: Path) -> None:
         self.instance = instance
+        self._service = service
         self._log = log
         self._url = f"http://127.0.0.1:{environ['CONSENT_RELAY_METRICS_PORT']}"
         self.started_at = now_micros()
         with log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "consent_service", "propagator"],
+                [sys.executable, "-m", "consent_service", service],
                 stdout=output,
                 stderr=output,
                 env={**os.environ, **environ},
             )
 
     def until_ready(self, *, seconds: float = 120.0) -> None:
-        until(self.is_ready, seconds=seconds, what=f"a propagator that is ready; {self.tail()}", every=0.1)
+        until(self.is_ready, seconds=seconds, what=f"a {self._service} that is ready; {self.tail()}", every=0.1)
 
     def is_ready(self) -> bool:
         """Raises RuntimeError when the process has ended."""
         if self.process.poll() is not None:
-            raise RuntimeError(f"the propagator has ended with {self.process.returncode}: {self.tail()}")
+            raise RuntimeError(f"{self._service} has ended with {self.process.returncode}: {self.tail()}")
         try:
             return httpx.get(f"{self._url}/readyz", timeout=5).status_code == 200
         except httpx.HTTPError:
@@ -67,16 +68,6 @@ class Propagator:
 
     def metrics(self) -> Samples:
         return scrape(f"{self._url}/metrics", timeout=10)
-
-    def is_planned(self, destination: str) -> bool:
-        """Whether this is the active sender and its tables were planned for the destination to the end."""
-        name = "consent_relay_propagation_delivered_until_timestamp_seconds"
-        return self.metrics().least(name, destination=destination) is not None
-
-    def pending(self, destination: str) -> float:
-        """Revocations of the bulk class that the destination has not taken."""
-        labels = {"class": "bulk", "kind": "suppress"}
-        return self.metrics().total("consent_relay_propagation_backlog", destination=destination, **labels)
 
     def memory(self) -> float:
         """Resident memory in MB."""
@@ -109,6 +100,20 @@ class Propagator:
         return self._log.read_text(errors="replace")[-1_500:] if self._log.exists() else ""
 
 
+class Propagator(Process):
+    """One propagator."""
+
+    def is_planned(self, destination: str) -> bool:
+        """Whether this is the active sender and its tables were planned for the destination to the end."""
+        name = "consent_relay_propagation_delivered_until_timestamp_seconds"
+        return self.metrics().least(name, destination=destination) is not None
+
+    def pending(self, destination: str) -> float:
+        """Revocations of the bulk class that the destination has not taken."""
+        labels = {"class": "bulk", "kind": "suppress"}
+        return self.metrics().total("consent_relay_propagation_backlog", destination=destination, **labels)
+
+
 @dataclass
 class Rig:
     """One installation without API, merge and gate: topics, a keyring, a destinations file, the sandbox."""
@@ -122,12 +127,12 @@ class Rig:
     directory: Path
     workers: list[Propagator] = field(default_factory=list)
 
-    def declare(self, text: str) -> None:
-        """Write the destinations file; `{sandbox}` is the sandbox's address."""
-        (self.directory / "destinations.yaml").write_text(text.format(sandbox=self.sandbox.url))
+    def declare(self, text: str, *, propagator: str = "default") -> None:
+        """Write the destinations file of a propagator; `{sandbox}` is the sandbox's address."""
+        self._destinations(propagator).write_text(text.format(sandbox=self.sandbox.url))
 
-    def start(self, instance: str = "one") -> Propagator:
-        """A propagator with the local state of that instance; not ready yet."""
+    def start(self, instance: str = "one", *, propagator: str = "default") -> Propagator:
+        """An instance of a propagator, with its local state; not ready yet."""
         environ = {
             "KAFKA": self.servers.kafka,
             "REGISTRY": self.servers.registry,
@@ -136,11 +141,14 @@ class Rig:
             "STATE_DIR": str(self.directory / instance),
             "INSTANCE_ID": instance,
             "METRICS_PORT": str(free_port()),
-            "PROPAGATOR_DESTINATIONS": str(self.directory / "destinations.yaml"),
+            "PROPAGATORS": ",".join(self.topics.propagators),
+            "PROPAGATOR_NAME": propagator,
+            "PROPAGATOR_DESTINATIONS": str(self._destinations(propagator)),
             "PROPAGATOR_SESSION_TIMEOUT": str(SESSION_SECONDS),
         }
         settings = {f"CONSENT_RELAY_{name}": value for name, value in environ.items()}
-        worker = Propagator(instance, settings | {"WEBHOOK": SECRET}, self.directory / f"{instance}.log")
+        environ = settings | {"WEBHOOK": SECRET}
+        worker = Propagator("propagator", instance, environ, self.directory / f"{instance}.log")
         self.workers.append(worker)
         return worker
 
@@ -150,11 +158,14 @@ class Rig:
             if worker.process.poll() is None:
                 worker.stop()
 
+    def _destinations(self, propagator: str) -> Path:
+        return self.directory / f"{propagator}.yaml"
+
 
 @contextmanager
-def rig(servers: Servers) -> Iterator[Rig]:
+def rig(servers: Servers, *, propagators: tuple[str, ...] = ("default",)) -> Iterator[Rig]:
     """Nothing is left behind; the propagators that still run are ended."""
-    topics = Topics(prefix=f"b{uuid4().hex[:8]}.")
+    topics = Topics(prefix=f"b{uuid4().hex[:8]}.", propagators=propagators)
     provisioning.apply(bootstrap=servers.kafka, registry=servers.registry, topics=topics, partitions=PARTITIONS)
     try:
         with tempfile.TemporaryDirectory(prefix="consent-relay-bench-") as name, _sandbox(Path(name)) as sandbox:

@@ -1,0 +1,63 @@
+"""What a process holds, second by second."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import psutil
+
+PERIOD_SECONDS = 1.0
+MEASURES = ("memory", "handles", "threads")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Samples:
+    """Points of (seconds since the start, value), by what was measured."""
+
+    of_processes: dict[tuple[str, str], list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
+    """By process and measure: resident memory in MB, open files and connections, threads."""
+    checks: list[tuple[float, float]] = field(default_factory=list)
+    """What one question to the gate took, seconds."""
+
+
+@contextmanager
+def sampled(pids: Mapping[str, int], check: Callable[[], None]) -> Iterator[Samples]:
+    """Measure these processes and the time of `check` while the block runs. What fails meanwhile, a process that has
+    ended above all, is raised at the end of the block."""
+    found, stopping, failures = Samples(), threading.Event(), list[Exception]()
+    processes = {name: psutil.Process(pid) for name, pid in pids.items()}
+    began = time.monotonic()
+
+    def sample() -> None:
+        while not stopping.wait(PERIOD_SECONDS):
+            try:
+                _take(found, processes, check, began)
+            except Exception as error:
+                failures.append(error)
+                return
+
+    thread = threading.Thread(target=sample, name="samples")
+    thread.start()
+    try:
+        yield found
+    finally:
+        stopping.set()
+        thread.join()
+    if failures:
+        raise failures[0]
+
+
+def _take(found: Samples, processes: Mapping[str, psutil.Process], check: Callable[[], None], began: float) -> None:
+    at = time.monotonic() - began
+    for name, process in processes.items():
+        held = (process.memory_info().rss / 1e6, float(process.num_fds()), float(process.num_threads()))
+        for measure, value in zip(MEASURES, held, strict=True):
+            found.of_processes[name, measure].append((at, value))
+    asked = time.perf_counter()
+    check()
+    found.checks.append((at, time.perf_counter() - asked))
