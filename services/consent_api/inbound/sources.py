@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -146,12 +147,14 @@ def read_sources(
         entries = _File.model_validate(content).sources
     except ValidationError as error:
         raise _not_valid(error) from None
+    ids = Counter(each for entry in entries if (each := _id(entry)) is not None)
     found: dict[str, Source] = {}
     for number, entry in enumerate(entries):
         try:
             source = _source(entry, f"sources.{number}", path.parent, tenants, rules, environ)
-            if source.id in found:
-                raise _wrong(f"sources.{source.id}", "two sources have this id: the end of each URL is its own")
+            # Whose webhooks come to that URL cannot be known: the secrets of one would refuse those of the other.
+            if ids[source.id] > 1:
+                raise _wrong(f"sources.{source.id}", "several sources have this id: the end of each URL is its own")
             found[source.id] = source
         except MisconfiguredError as error:
             on_wrong(_wrong_source(entry, number, str(error)))
@@ -181,13 +184,18 @@ def _source(
     return source.model_copy(update={"tenant": tenant, "keys": _keys(source, folder, environ)})
 
 
+def _id(entry: object) -> str | None:
+    """As the entry has it; None where that is no id."""
+    name = entry.get("id") if isinstance(entry, dict) else None
+    return name if isinstance(name, str) and re.fullmatch(_SLUG, name) else None
+
+
 def _wrong_source(entry: object, number: int, why: str) -> WrongSource:
-    given = entry if isinstance(entry, dict) else {}
-    name, provider = given.get("id"), given.get("provider")
+    provider = entry.get("provider") if isinstance(entry, dict) else None
     known = PROVIDERS.get(provider) if isinstance(provider, str) else None
     return WrongSource(
         setting=SETTING,
-        entry=name if isinstance(name, str) and re.fullmatch(_SLUG, name) else f"sources.{number}",
+        entry=_id(entry) or f"sources.{number}",
         why=why.removeprefix(f"{SETTING}: "),
         again=known.again if known is not None else _AGAIN,
     )

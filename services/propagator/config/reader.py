@@ -101,20 +101,21 @@ def _name(entry: Any, number: int) -> str:
 
 
 def _repeated_names(document: Document) -> defaultdict[int, list[FileFault]]:
-    """By the place of the destination. Of several with one name all but the first are wrong."""
+    """By the place of the destination. Of several with one name each is wrong: what is delivered is recorded by the
+    name, and which of them it is of cannot be known."""
     found = document.data.get("destinations") if isinstance(document.data, dict) else None
-    lines: dict[str, int] = {}
-    faults: defaultdict[int, list[FileFault]] = defaultdict(list)
+    places: defaultdict[str, list[int]] = defaultdict(list)
     for index, each in enumerate(found if isinstance(found, list) else ()):
         name = each.get("name") if isinstance(each, dict) else None
-        written = getattr(name, "written", None)
-        if written is None:
-            continue
-        at = document.locate(("destinations", index, "name"))
-        if written in lines:
-            fix = f"is the name on line {lines[written]} already: each destination needs its own name"
-            faults[index].append(FileFault(*at, fix))
-        lines.setdefault(written, at.line)
+        if (written := getattr(name, "written", None)) is not None:
+            places[written].append(index)
+    faults: defaultdict[int, list[FileFault]] = defaultdict(list)
+    for indexes in places.values():
+        marks = [document.locate(("destinations", index, "name")) for index in indexes]
+        for number, index in enumerate(indexes if len(indexes) > 1 else ()):
+            other = marks[0 if number else 1].line
+            fix = f"is the name on line {other} too: each destination needs its own name"
+            faults[index].append(FileFault(*marks[number], fix))
     return faults
 
 
