@@ -11,6 +11,7 @@ from consent_api.links.recording import Choices
 from consent_api.links.token import Link, LinkKind
 from consent_contracts.decisions import EVERY_PURPOSE
 from consent_http import forms
+from consent_http.words import Language
 
 METHOD = "one-click-link"
 _FIELD, _VALUE = "list-unsubscribe", "one-click"
@@ -71,17 +72,12 @@ async def _withdraw(links: LinkPages, choices: Choices, opened: Opened, *, signa
     return pages.unsubscribed(opened.page, link, by_signal=[each.title.in_(language) for each in also])
 
 
-def _withdrawal(link: Link, purpose: str, method: str, language: str) -> dict[str, object]:
+def _withdrawal(link: Link, purpose: str, method: str, language: Language) -> dict[str, object]:
     """Of one purpose, on that channel, at that address."""
     return {
         "channel": link.channel,
         "purpose": purpose,
         "status": "withdrawn",
         "address": link.address,
-        "evidence": {
-            "capture_method": method,
-            "source_system": pages.SOURCE_SYSTEM,
-            "actor": "data-subject",
-            "notice_language": language,
-        },
+        "evidence": pages.evidence_without_notice(language, method),
     }

@@ -277,9 +277,16 @@ def evidence(
         "notice_id": notice_id,
         "notice_version": version,
         "notice_hash": digest,
+        **evidence_without_notice(language, method),
+        "withdrawal_method": "The same page, by the link in every message, free of charge.",
+    }
+
+
+def evidence_without_notice(language: Language, method: str) -> dict[str, str]:
+    """Of a refusal of what no text of this page describes."""
+    return {
         "notice_language": language,
         "capture_method": method,
         "source_system": SOURCE_SYSTEM,
         "actor": "data-subject",
-        "withdrawal_method": "The same page, by the link in every message, free of charge.",
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 import anyio
@@ -45,6 +46,8 @@ class Shown(msgspec.Struct, array_like=True):
     states: dict[str, str]
     signal: bool = False
     """The browser asked not to sell or share: no permission for that was shown as chosen."""
+    sold: tuple[str, ...] = ()
+    """The purposes that such a signal refuses."""
 
 
 _SHOWN = msgspec.msgpack.Decoder(Shown)
@@ -52,18 +55,16 @@ _SHOWN = msgspec.msgpack.Decoder(Shown)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Change:
-    """One answer that is to be recorded. ``setting``: None for every purpose on the channel."""
+    """One answer that is to be recorded. ``setting`` and ``purpose`` are None for every purpose on the channel, and for
+    one that the person's page does not have any more."""
 
     channel: str
     answer: str
+    purpose_id: str = EVERY_PURPOSE
     setting: Setting | None = None
     purpose: Purpose | None = None
     by_signal: bool = False
     """The browser asked for it, and not the form."""
-
-    @property
-    def purpose_id(self) -> str:
-        return self.purpose.id if self.purpose is not None else EVERY_PURPOSE
 
 
 def changes(
@@ -71,8 +72,9 @@ def changes(
 ) -> list[Change] | None:
     """What a form asks to record. None: only permissions, by a page that is no longer current. Pure.
 
-    A refusal is recorded whatever has changed since the page was made. A permission is not, where the person, or
-    someone on another page, has decided in the meantime, or where the text is another one.
+    A refusal is recorded whatever has changed since the page was made: also of what this process does not have on the
+    page, as its theme is a newer one or wrong. A permission is not, where the person, or someone on another page, has
+    decided in the meantime, or where the text is another one.
 
     ``signal``: the browser asks not to sell or share. It refuses what is for that, but where this form says yes to it
     by itself: on a page that showed no yes as chosen, and not by accepting all.
@@ -82,34 +84,46 @@ def changes(
         return [Change(channel=channel, answer=OFF) for channel in now.channels]
     found: list[Change] = []
     outdated = False
-    for setting in now.settings:
+    gone = _gone(shown, now)
+    for setting in (*now.settings, *gone):
         answer = ON if action == "accept" else fields.get(setting.key)
         purpose = theme.purpose(setting.purpose)
-        if signal and purpose is not None and purpose.sale_or_share:
+        is_sold = purpose.sale_or_share if purpose is not None else setting.purpose in shown.sold
+        of_setting = partial(
+            Change,
+            channel=setting.channel,
+            purpose_id=setting.purpose,
+            setting=setting if setting not in gone else None,
+            purpose=purpose if setting not in gone else None,
+        )
+        if signal and is_sold:
             is_own_yes = answer == ON and action != "accept" and shown.signal
             if not is_own_yes and setting.state is not State.OFF:
-                found.append(
-                    Change(channel=setting.channel, answer=OFF, setting=setting, purpose=purpose, by_signal=True)
-                )
+                found.append(of_setting(answer=OFF, by_signal=True))
             if not is_own_yes:
                 continue
         if answer not in (ON, OFF, *PAUSES) or answer == _answered(shown.states.get(setting.key)):
             continue
         if answer == ON and setting.state is State.ON:
             continue
-        if answer == ON and (shown.notice != notice or shown.states.get(setting.key) != setting.state):
+        is_current = shown.notice == notice and shown.states.get(setting.key) == setting.state
+        if answer == ON and (setting in gone or not is_current):
             outdated = True
             continue
-        found.append(
-            Change(
-                channel=setting.channel,
-                # Nothing follows a pause where nothing was permitted.
-                answer=answer if setting.state is State.ON or answer == ON else OFF,
-                setting=setting,
-                purpose=purpose,
-            )
-        )
+        # Nothing follows a pause where nothing was permitted, or where it is not known what was.
+        goes_on = setting.state is State.ON and setting not in gone
+        found.append(of_setting(answer=answer if goes_on or answer == ON else OFF))
     return found if found or not outdated else None
+
+
+def _gone(shown: Shown, now: Person) -> list[Setting]:
+    """The settings that the form had and that are no more, as they were shown."""
+    current = {each.key for each in now.settings}
+    return [
+        Setting(purpose=purpose, channel=channel, state=State(state))
+        for (channel, _, purpose), state in ((key.partition("."), each) for key, each in shown.states.items())
+        if f"{channel}.{purpose}" not in current
+    ]
 
 
 def _answered(state: str | None) -> str | None:
@@ -177,7 +191,12 @@ class PreferenceCentre:
         now = self._read(opened)
         states = {each.key: each.state.value for each in now.settings}
         theme = opened.page.theme
-        shown = Shown(notice=notice_shown(theme, opened.page.language), states=states, signal=signal)
+        shown = Shown(
+            notice=notice_shown(theme, opened.page.language),
+            states=states,
+            signal=signal,
+            sold=tuple(each.id for each in theme.purposes if each.sale_or_share),
+        )
         sealed = self._links.sealer.seal_form(token, msgspec.msgpack.encode(shown))
         return pages.preferences(opened.page, now, sealed, signal=signal)
 
@@ -210,6 +229,8 @@ class PreferenceCentre:
         page = opened.page
         now = await self._in_thread(lambda: self._read(opened))
         now = replace(now, channels=tuple(filter(self._choices.takes, now.channels)))
+        states = {key: each for key, each in shown.states.items() if self._choices.takes(key.partition(".")[0])}
+        shown = msgspec.structs.replace(shown, states=states)
         notice = notice_shown(page.theme, page.language)
         asked = changes(page.theme, shown, now, fields, notice=notice, signal=signal)
         if asked is None:
@@ -271,7 +292,12 @@ def _fields(opened: Opened, change: Change, now: int) -> dict[str, object]:
     if link.address is not None and (link.subject_ref is None or change.channel in same_place(link.channel or "")):
         fields["address"] = link.address
     method = privacy_control.METHOD if change.by_signal else METHOD
-    fields["evidence"] = pages.evidence(theme, change.purpose, change.channel, language, method)
+    of_page = change.purpose is not None or change.purpose_id == EVERY_PURPOSE
+    fields["evidence"] = (
+        pages.evidence(theme, change.purpose, change.channel, language, method)
+        if of_page
+        else pages.evidence_without_notice(language, method)
+    )
     if change.answer == ON and change.purpose is not None:
         return {**fields, "status": GIVEN, "occurred_at": now, "expires_at": now + _valid(change.purpose)}
     return {**fields, "status": "withdrawn"}

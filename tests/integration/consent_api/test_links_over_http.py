@@ -11,6 +11,7 @@ from unittest.mock import MagicMock
 from uuid import uuid4
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry, Counter
 from sqlalchemy import Engine, text
@@ -22,6 +23,7 @@ from consent_api.http.metrics import ApiMetrics
 from consent_api.ledger import key_store
 from consent_api.ledger.ledger import Ledger
 from consent_api.links.pauses import PauseEnder
+from consent_api.links.theme import Theme, Themes
 from consent_api.links.token import Link, LinkKind, Links
 from consent_contracts.cloudevents import rfc3339
 from consent_service.clock import now_micros
@@ -37,20 +39,34 @@ GPC = {"Sec-GPC": "1"}
 SECOND = 1_000_000
 
 
-@pytest.fixture
-def client(ledger: Ledger, metrics_registry: CollectorRegistry, api_key: str, tmp_path: Path) -> Iterator[TestClient]:
-    """The API with a preference centre."""
-    app = create_app(
+def instance(ledger: Ledger, registry: CollectorRegistry, themes: Themes) -> FastAPI:
+    """One process of the API."""
+    return create_app(
         ledger=ledger,
         key_store=key_store.ApiKeyStore(ledger.engine),
         rules=ValidationRules(channels=(*CHANNELS, NO_SETTING), default_region="FR"),
-        metrics=ApiMetrics.on(metrics_registry, channels=(*CHANNELS, NO_SETTING)),
+        metrics=ApiMetrics.on(registry, channels=(*CHANNELS, NO_SETTING)),
         health=Health(),
-        themes=selling(themes(tmp_path)),
+        themes=themes,
         public_url=PUBLIC_URL,
     )
+
+
+@pytest.fixture
+def client(ledger: Ledger, metrics_registry: CollectorRegistry, api_key: str, tmp_path: Path) -> Iterator[TestClient]:
+    """The API with a preference centre."""
+    app = instance(ledger, metrics_registry, selling(themes(tmp_path)))
     with TestClient(app, headers={"Authorization": f"Bearer {api_key}"}, raise_server_exceptions=False) as client:
         yield client
+
+
+@pytest.fixture
+def restarted(client: TestClient, ledger: Ledger, api_key: str) -> Iterator[TestClient]:
+    """Another instance, which has read a theme file in which the tenant's entry is wrong."""
+    app = instance(ledger, CollectorRegistry(), {"acme": Theme(name="acme")})
+    headers = {"Authorization": f"Bearer {api_key}", "Accept-Language": "en"}
+    with TestClient(app, headers=headers, raise_server_exceptions=False) as restarted:
+        yield restarted
 
 
 @pytest.fixture
@@ -380,6 +396,27 @@ def test_an_outdated_page_gives_no_permission_but_refuses(person: TestClient, cl
     answer = person.post(path, data={"form": form, "email.promotions": "on", "email.survey": "off"})
     assert answer.status_code == 200
     assert not permitted(client)
+
+
+def test_a_page_that_is_saved_where_the_tenant_s_theme_is_wrong_refuses(
+    person: TestClient, client: TestClient, restarted: TestClient, engine: Engine
+) -> None:  # R45
+    for purpose in ("promotions", "newsletter"):
+        grant(client, purpose=purpose, address=EMAIL)
+    path, before = preferences_path(client), len(recorded(engine))
+    form = form_of(person.get(path, headers=GPC).text)
+    assert restarted.post(path, data={"form": form, "action": "save", "email.survey": "on"}).status_code == 409
+    assert restarted.post(path, data={"form": form, "action": "accept"}).status_code == 409
+    assert len(recorded(engine)) == before
+    receipt = restarted.post(path, data={"form": form, "action": "save", "email.promotions": "off"}, headers=GPC)
+    assert receipt.status_code == 200
+    assert "Nothing has changed" not in receipt.text
+    refused = recorded(engine)[before:]
+    methods = {each.purpose: each.evidence["capture_method"] for each in refused}
+    assert methods == {"promotions": "preference-centre", "newsletter": "global-privacy-control"}
+    assert {each.status for each in refused} == {"withdrawn"}
+    assert not permitted(client)
+    assert not permitted(client, purpose="newsletter")
 
 
 def test_pages_cannot_be_framed_and_load_nothing(person: TestClient, client: TestClient) -> None:

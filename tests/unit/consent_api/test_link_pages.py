@@ -19,7 +19,7 @@ from consent_api.links.limits import Allowance, Uses
 from consent_api.links.opening import caller_of
 from consent_api.links.pages import Page
 from consent_api.links.person import Person, Setting, State
-from consent_api.links.preferences import Shown, changes
+from consent_api.links.preferences import Change, Shown, changes
 from consent_api.links.theme import Colours, Theme, contrast, offered, read_themes
 from consent_api.links.token import Link, LinkKind
 from consent_api.tenant_purposes import NOT_KNOWN
@@ -293,6 +293,40 @@ def test_a_browser_s_signal_refuses_sale_and_sharing_and_lifts_nothing(
     # No purpose that is not so marked is touched.
     unmarked = changes(theme, shown, one_setting(state), fields, notice=NOTICE, signal=True)
     assert unmarked == changes(theme, shown, one_setting(state), fields, notice=NOTICE)
+
+
+@pytest.mark.parametrize("of_person", ["a purpose that the page lost", "a channel that the person lost"])
+@pytest.mark.parametrize("shown", STATES)
+@pytest.mark.parametrize("answer", [None, "on", "off", "pause_30", "other"])
+def test_a_refusal_of_what_is_no_more_on_the_page_is_recorded_and_a_permission_is_not(
+    theme: Theme, of_person: str, shown: State, answer: str | None
+) -> None:
+    """Another instance made the page: by a newer theme, or by one that this one could not read."""
+    here = theme if of_person == "a channel that the person lost" else Theme(name="acme")
+    fields = {"email.promotions": answer} if answer is not None else {}
+    asked = Shown(notice=NOTICE, states={"email.promotions": shown.value})
+    nothing = Person(at=0, settings=(), channels=("email",))
+    found = changes(here, asked, nothing, fields, notice=NOTICE)
+    if answer in (None, "other") or answer == pages.answered(shown):
+        assert found == []
+    elif answer == "on":
+        assert found is None
+    else:
+        assert found == [Change(channel="email", purpose_id="promotions", answer="off")]
+    accepted = changes(here, asked, nothing, {"action": "accept"}, notice=NOTICE)
+    assert accepted == ([] if shown is State.ON else None)
+
+
+@pytest.mark.parametrize(("answer", "page_knew"), [(None, True), ("off", True), ("on", False), ("pause_90", True)])
+def test_a_signal_refuses_what_it_would_have_where_the_page_was_made(
+    answer: str | None, page_knew: bool
+) -> None:  # R23
+    fields = {"email.partners": answer} if answer is not None else {}
+    states = {"email.partners": "on", "email.promotions": "on"}
+    shown = Shown(notice=NOTICE, states=states, signal=page_knew, sold=("partners",))
+    nothing = Person(at=0, settings=(), channels=("email",))
+    found = changes(Theme(name="acme"), shown, nothing, fields, notice=NOTICE, signal=True)
+    assert found == [Change(channel="email", purpose_id="partners", answer="off", by_signal=True)]
 
 
 def test_a_permission_is_for_the_text_that_was_shown(theme: Theme) -> None:
