@@ -1,7 +1,8 @@
 """POST /v1/decisions and /v1/decisions/batch; the receipts of a decision."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 from uuid import UUID
@@ -173,6 +174,10 @@ class DecisionHandler:
     ) -> None:
         # A bulk transaction may last a minute: in threads of its own it occupies none that a live request needs.
         self._bulk_threads = anyio.CapacityLimiter(bulk_threads)
+        # No more of one tenant queue for these threads, so that tenants take turns, whichever sends how many.
+        self._bulk_turns: defaultdict[str, anyio.CapacityLimiter] = defaultdict(
+            lambda: anyio.CapacityLimiter(bulk_threads)
+        )
         self._bulk_at_once = ConcurrencyLimit(_BULK_AT_ONCE)
         self._ledger = ledger
         self._rules = rules
@@ -199,9 +204,13 @@ class DecisionHandler:
         """One result for each, refused or not."""
         batch = await anyio.to_thread.run_sync(_read_batch, body)
         admit(caller, len(batch.items), batch.bulk)
-        limiter = self._bulk_threads if batch.bulk else None
-        with self._bulk_at_once.held(caller) if batch.bulk else nullcontext():
-            return await anyio.to_thread.run_sync(self._record_batch, caller, key, body, batch, limiter=limiter)
+        if not batch.bulk:
+            return await anyio.to_thread.run_sync(self._record_batch, caller, key, body, batch)
+        with self._bulk_at_once.held(caller):
+            async with self._bulk_turns[caller.tenant]:
+                return await anyio.to_thread.run_sync(
+                    self._record_batch, caller, key, body, batch, limiter=self._bulk_threads
+                )
 
     def _record_batch(self, caller: Caller, key: str, body: bytes, batch: _Batch) -> Response:
         if batch.bulk:

@@ -1,15 +1,18 @@
-"""A tenant that sends more than its quota is answered 429, with all of its keys, and no other tenant is. # R45"""
+"""A tenant that sends more than its quota is answered 429, with all of its keys, and no other tenant is. Its import
+delays no live request of another, and no import for long. # R45"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from consent_api.domain.validation import ValidationRules
 from consent_api.http.app import create_app
@@ -22,6 +25,7 @@ from consent_privacy.keyring import Keyring
 from consent_privacy.keyring_file import generate
 from consent_service.clock import now_micros
 from consent_service.health import Health
+from tests.support.waiting import until
 
 MOST = 20
 """Requests of a tenant at once, by its quota."""
@@ -31,6 +35,32 @@ MOST = 20
 def keyring(tmp_path_factory: pytest.TempPathFactory) -> Keyring:
     """Of two tenants."""
     return generate(tmp_path_factory.mktemp("keyring") / "keyring.toml", ["acme", "globex"])
+
+
+class Arrivals:
+    """Passes requests on, and knows which paths have arrived."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self.app = app
+        self.imports = 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.imports += scope.get("path") == "/v1/decisions/batch"
+        await self.app(scope, receive, send)
+
+
+@pytest.fixture
+def unlimited(ledger: Ledger) -> Iterator[TestClient]:
+    """Without quotas, with 4 threads for bulk."""
+    app = create_app(
+        ledger=ledger,
+        key_store=key_store.ApiKeyStore(ledger.engine),
+        rules=ValidationRules(channels=("sms", "email", "voice"), default_region="FR"),
+        metrics=ApiMetrics.on(CollectorRegistry(), channels=("sms",)),
+        health=Health(),
+    )
+    with TestClient(Arrivals(app)) as client:
+        yield client
 
 
 @pytest.fixture
@@ -92,3 +122,33 @@ def test_a_storm_of_one_tenant_is_answered_429_and_no_other_tenant_is(
     assert counted("units", tenant="acme") == counted("units", tenant="globex") == MOST
     assert counted("limited", tenant="acme", limit="tenant") == 2 * MOST + 1
     assert counted("limited", tenant="globex", limit="tenant") == 0
+
+
+def test_an_import_of_one_tenant_delays_no_live_request_of_another_and_leaves_its_import_a_turn(
+    unlimited: TestClient, owner_engine: Engine
+) -> None:
+    acme, globex = key(owner_engine, "acme"), key(owner_engine, "globex")
+    for token in (acme, globex):
+        assert ask(unlimited, token, "live").status_code == 201
+    app: Any = unlimited.app
+    ended: list[str] = []
+
+    def import_of(token: str, name: str) -> int:
+        status: int = ask(unlimited, token, "bulk").status_code
+        ended.append(name)
+        return status
+
+    with owner_engine.connect() as blocker, ThreadPoolExecutor(40) as pool:
+        # Their subject is locked, so that acme's imports take every thread of bulk and do not end.
+        blocker.execute(text("SELECT 1 FROM subjects WHERE tenant = 'acme' FOR UPDATE"))
+        waiting = [pool.submit(import_of, acme, "acme") for _ in range(24)]
+        until(lambda: app.imports == 24, what="acme's imports")
+        waiting.append(pool.submit(import_of, globex, "globex"))
+        until(lambda: app.imports == 25, what="globex's import")
+        for way in ("live", "live_batches", "read"):
+            assert ask(unlimited, globex, way).status_code < 300
+        assert ended == []
+        blocker.rollback()
+        assert {each.result(timeout=60) for each in waiting} == {200}
+    # Those that had a thread, and as many that may have ended in the same moment; not all 24.
+    assert ended.index("globex") <= 8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from uuid import uuid4
 
@@ -74,6 +75,11 @@ def held(rig: Rig, tenant: str) -> dict[str, str | None]:
     return {address: targets.get("newsletter") for address, targets in states.items()}
 
 
+def backlog(process: Propagator, tenant: str) -> float:
+    """Pushes that the tenant's tool has not taken."""
+    return process.metric("propagation_backlog", destination=f"crm-{tenant}")
+
+
 def listed(process: Propagator) -> list[list[str]]:
     """Name and state of each destination, as `destinations list` prints them."""
     url = f"http://127.0.0.1:{process.port}/metrics"
@@ -129,3 +135,26 @@ def test_a_wrong_destination_of_one_tenant_stops_no_other(rig: Rig) -> None:  # 
     process = rig.start()
     until(lambda: held(rig, "globex") == {rig.address(1): "suppressed"}, what="what globex's tool has missed")
     assert process.stop() == 0
+
+
+def test_a_tool_of_one_tenant_that_does_not_answer_slows_no_other(rig: Rig) -> None:  # R45
+    """A server that accepts every connection and never answers: each call of acme's takes its whole time-out."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        declare(rig)
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        rig.destinations.write_text(rig.destinations.read_text().replace(f"{rig.sandbox.url}/webhook/acme", url))
+        rig.keep_resolving()
+        process = rig.start()
+        process.until_active()
+        for number in range(1, 201):
+            decide(rig, "acme", number, "objected")
+        until(lambda: backlog(process, "acme") == 200, what="acme's changes, which wait")
+        for number in range(1, 101):
+            decide(rig, "globex", number, "objected")
+        expected = {rig.address(number): "suppressed" for number in range(1, 101)}
+        until(lambda: held(rig, "globex") == expected, what="all of globex's, while acme's wait")
+        assert backlog(process, "acme") == 200
+        assert {each["tenant"] for each in rig.receipts() if each["stage"] == "accepted"} == {"globex"}
+        until(lambda: process.metric("propagation_breaker_open", destination="crm-acme") == 1, what="acme's breaker")
+        assert process.metric("propagation_breaker_open", destination="crm-globex") == 0
+        assert process.stop() == 0
