@@ -8,6 +8,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from consent_api.errors import MisconfiguredError
+from consent_api.links import theme
 from consent_api.operations.doctor.database import find_in_database
 from consent_api.operations.doctor.ledger import DATABASE
 from consent_api.settings import ApiSettings, IngestSettings, LedgerSettings, MigrateSettings, SubmissionSettings
@@ -18,6 +19,7 @@ from consent_service.doctor.findings import MEND_KEYRING, Check, CheckContext, F
 from consent_service.doctor.secret_files import judge_secrets, referenced_secrets
 from consent_service.health import Health
 from consent_service.secret_files import SecretWatch
+from consent_service.wrong_entries import WrongEntry
 
 _KEYRING, _FILES, _CERTIFICATES, _INBOUND = (
     "keyring",
@@ -109,11 +111,16 @@ def _files() -> list[Finding]:
         tenants = Keyring.load(settings.keyring_file).tenants
     except InvalidKeyringError:
         return [Finding(name=_FILES, result=Result.NOT_CHECKED, found="because of keyring", cure="mend keyring first")]
+    wrong: list[WrongEntry] = []
+
+    def of_tenants() -> None:
+        rules = settings.rules(tenants, on_wrong=wrong.append)
+        theme.offered(settings.themes(tenants, on_wrong=wrong.append), rules, on_wrong=wrong.append)
+        settings.inbound_sources(tenants, rules, on_wrong=wrong.append)
+
     readers: list[Callable[[], object]] = [
-        lambda: settings.rules(tenants),
-        lambda: settings.themes(tenants),
+        of_tenants,
         lambda: settings.code_webhook(SecretWatch(CollectorRegistry(), Health())),
-        lambda: settings.inbound_sources(tenants, settings.rules(tenants)),
     ]
     found = []
     for read in readers:
@@ -121,6 +128,7 @@ def _files() -> list[Finding]:
             read()
         except MisconfiguredError as error:
             found.append(Finding(name=_FILES, result=Result.FAULT, found=str(error)))
+    found += [Finding(name=_FILES, result=Result.FAULT, found=f"{each.setting}: {each.why}") for each in wrong]
     if settings.theme_file is not None and settings.public_url is None:
         text = "CONSENT_RELAY_THEME_FILE is set and CONSENT_RELAY_PUBLIC_URL is not: no links are made"
         cure = "set CONSENT_RELAY_PUBLIC_URL"
