@@ -46,6 +46,7 @@ ConsentApiError
 │   ├── ChoiceRefusedError      a rule of this installation refuses what a link asks for, or a part of it
 │   └── AddressFileError        a file of addresses cannot be read
 ├── NoticeChangedError          another text is registered as this version of a notice
+├── ChosenVersionsError         not the versions of a notice that permissions can rest on
 └── MisconfiguredError          the installation itself is wrong: reported at start, exit code 2
 """
 
@@ -322,7 +323,7 @@ class ChoiceRefusedError(LinkError):
 
 
 class ChosenVersionsError(ConsentApiError):
-    """The versions of a notice that permissions are to rest on from now on."""
+    """Permissions cannot rest on these versions of a notice from now on: which one, and why."""
 
 
 class NoticeChangedError(ConsentApiError):
