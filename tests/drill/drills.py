@@ -127,6 +127,18 @@ def drills(callers: faults.TokenCallers) -> Sequence[Drill]:
             values=_files(lambda scene: _replaced(faults.twilio_token(scene.stack), "file with the right credentials")),
         ),
         Drill(
+            alerts={"ConsentRelayWrongEntry": {}},
+            caused="the entry of twilio-fr names a connector that there is not, and the propagator is restarted",
+            cause=faults.misspell_connector,
+            within_seconds=AT_A_MINUTE_SECONDS,
+            steps=["doctor", "replace-file", "restart-process"],
+            values=lambda scene, printed: {
+                "process": "propagator",
+                "file with the right entry": str(faults.destinations_file(scene.stack).with_suffix(".right")),
+                "file that the setting names": str(faults.destinations_file(scene.stack)),
+            },
+        ),
+        Drill(
             alerts={"ConsentRelayTargetStopsNothing": {"destination": "genesys-fr"}},
             caused="no campaign of genesys-fr names our lists",
             cause=faults.campaigns_name_no_list,

@@ -114,6 +114,17 @@ def wrong_credentials(scene: Scene) -> None:
     damaged(twilio_token(scene.stack), "0" * 32)
 
 
+def misspell_connector(scene: Scene) -> None:
+    """In the entry of twilio-fr, and the propagator is restarted with it."""
+    file = destinations_file(scene.stack)
+    damaged(file, file.read_text().replace("connector: twilio", "connector: twillio"))
+    scene.stack.restart("propagator")
+
+
+def destinations_file(stack: Stack) -> Path:
+    return Path(stack.endpoints.destinations_file)
+
+
 def twilio_token(stack: Stack) -> Path:
     return stack.directory / "secrets" / "twilio-token"
 
