@@ -17,7 +17,14 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
-from consent_service.spans import EXPORT_INTERVAL_MILLIS, EXPORT_SPANS, QUEUE_SPANS, Attributes, Kind
+from consent_service.spans import (
+    CLOSE_SECONDS,
+    EXPORT_INTERVAL_MILLIS,
+    EXPORT_SPANS,
+    QUEUE_SPANS,
+    Attributes,
+    Kind,
+)
 from consent_service.trace_context import TraceContext
 
 _KINDS: dict[Kind, trace.SpanKind] = {
@@ -50,6 +57,7 @@ class OtlpExporter:
 
     def __init__(self, endpoint: str, *, service: str, instance: str, release: str) -> None:
         self._ids = _GivenIds()
+        self._sender = OTLPSpanExporter(endpoint=endpoint)
         self._provider = TracerProvider(
             sampler=ALWAYS_ON,  # Only sampled spans get here.
             resource=Resource.create(
@@ -60,7 +68,7 @@ class OtlpExporter:
         )
         self._provider.add_span_processor(
             BatchSpanProcessor(
-                OTLPSpanExporter(endpoint=endpoint),
+                self._sender,
                 max_queue_size=QUEUE_SPANS,
                 max_export_batch_size=EXPORT_SPANS,
                 schedule_delay_millis=EXPORT_INTERVAL_MILLIS,
@@ -95,8 +103,13 @@ class OtlpExporter:
         started.end(end)
 
     def close(self) -> None:
-        """Sends what waits."""
-        self._provider.shutdown()
+        """Sends what waits, and gives up where the collector does not answer in time."""
+        closing = threading.Thread(target=self._provider.shutdown, name="spans close", daemon=True)
+        closing.start()
+        closing.join(CLOSE_SECONDS)
+        if closing.is_alive():
+            self._sender.shutdown()  # type: ignore[no-untyped-call]  # It ends its waits between attempts, too.
+            closing.join(CLOSE_SECONDS)
 
 
 def _below(parent: TraceContext | None) -> Context:

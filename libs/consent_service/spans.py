@@ -6,7 +6,6 @@ process, as logs have one handler. What cannot be sent in time is dropped, and n
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -23,7 +22,7 @@ QUEUE_SPANS = 8_192
 EXPORT_SPANS = 512
 EXPORT_INTERVAL_MILLIS = 1_000.0
 CLOSE_SECONDS = 2.0
-"""For the last spans when a process ends; a collector that does not answer holds it up no longer."""
+"""For the last spans when a process ends; with a collector that does not answer, as long again to give up."""
 _MISSING = (
     "CONSENT_RELAY_TRACES_ENDPOINT: is set, but OpenTelemetry is not installed. Install consent-relay[traces], or unset"
     " CONSENT_RELAY_TRACES_ENDPOINT."
@@ -31,7 +30,8 @@ _MISSING = (
 
 
 class Exporter(Protocol):
-    """Takes spans that have ended. Never blocks and never raises."""
+    """Takes spans that have ended. `export` never blocks and never raises; `close` takes twice
+    `CLOSE_SECONDS` at most."""
 
     def export(
         self,
@@ -71,13 +71,11 @@ def use(exporter: Exporter | None) -> None:
 
 
 def close() -> None:
-    """Send what is left, for `CLOSE_SECONDS` at most."""
+    """Send what is left; see `CLOSE_SECONDS`."""
     exporter = _exporter
     use(None)
     if exporter is not None:
-        closing = threading.Thread(target=exporter.close, name="spans close", daemon=True)
-        closing.start()
-        closing.join(CLOSE_SECONDS)
+        exporter.close()
 
 
 def is_on() -> bool:

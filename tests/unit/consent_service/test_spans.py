@@ -36,6 +36,7 @@ def loaded(modules: Sequence[str]) -> set[str]:
     return set(found.stdout.split())
 
 
+@pytest.mark.long
 def test_off_no_process_loads_opentelemetry() -> None:
     assert loaded(WITHOUT_FASTAPI) == set()
     # FastAPI loads the interfaces where they are installed. What makes and sends spans it does not.
@@ -51,6 +52,7 @@ def test_off_nothing_is_made() -> None:
     spans.end_child("commit", begin(sampled=True), start=0)
 
 
+@pytest.mark.long
 def test_a_collector_gets_spans_with_their_own_identifiers() -> None:
     parent = begin(sampled=True)
     span = parent.child()
@@ -72,6 +74,7 @@ def test_a_collector_gets_spans_with_their_own_identifiers() -> None:
     assert all(start <= each.start <= each.end <= time.time_ns() for each in (request, commit, alone))
 
 
+@pytest.mark.long
 def test_a_collector_that_is_not_there_holds_up_nothing(caplog: pytest.LogCaptureFixture) -> None:
     with receiver() as received:
         pass
