@@ -176,10 +176,13 @@ class PublicLinkSettings(KeyringSettings):
         among them; MisconfiguredError by default."""
         path = self.theme_file
         found = read_themes(path, channels=self.channels, on_wrong=on_wrong) if path is not None else {}
-        for tenant in sorted(found.keys() - set(tenants)):
+        unknown = sorted(found.keys() - set(tenants))
+        for tenant in unknown:
             on_wrong(_without_keys(theme.SETTING, tenant))
             del found[tenant]
-        return found
+        # It may be the misspelt name of any that has no entry: what those sell or share is not known.
+        not_named = set(tenants) - found.keys() if unknown else ()
+        return found | {tenant: theme.not_known(tenant) for tenant in not_named}
 
 
 class ApiSettings(SubmissionSettings, PublicLinkSettings, AccessTokenSettings):

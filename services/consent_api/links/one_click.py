@@ -8,6 +8,7 @@ from consent_api.errors import ChoiceRefusedError, LedgerUnavailableError
 from consent_api.links import pages, privacy_control
 from consent_api.links.opening import LinkPages, Opened
 from consent_api.links.recording import Choices
+from consent_api.links.theme import Theme
 from consent_api.links.token import Link, LinkKind
 from consent_contracts.decisions import EVERY_PURPOSE
 from consent_http import forms
@@ -52,24 +53,27 @@ def routes(links: LinkPages, choices: Choices) -> APIRouter:
 async def _withdraw(links: LinkPages, choices: Choices, opened: Opened, *, signal: bool) -> Response:
     link, theme, language = opened.link, opened.page.theme, opened.page.language
     # Beside what is withdrawn, and at the same address alone.
-    also = [
-        each
-        for each in theme.purposes
-        if signal
-        and each.sale_or_share
-        and link.channel in each.channels
-        and link.purpose not in (each.id, EVERY_PURPOSE)
-    ]
+    also = _by_signal(link, theme) if signal else []
     chosen = [
         _withdrawal(link, link.purpose or EVERY_PURPOSE, METHOD, language),
-        *(_withdrawal(link, each.id, privacy_control.METHOD, language) for each in also),
+        *(_withdrawal(link, each, privacy_control.METHOD, language) for each in also),
     ]
     try:
         await choices.record(link.tenant, lambda now: chosen)
     except (LedgerUnavailableError, ChoiceRefusedError) as error:
         return links.unavailable(opened, error)
     links.count(LinkKind.ONE_CLICK, "recorded")
-    return pages.unsubscribed(opened.page, link, by_signal=[each.title.in_(language) for each in also])
+    return pages.unsubscribed(opened.page, link, by_signal=also)
+
+
+def _by_signal(link: Link, theme: Theme) -> list[str]:
+    """The purposes that the browser's signal refuses beside the link's. All, where it is not known which are marked."""
+    if link.purpose in (None, EVERY_PURPOSE):
+        return []
+    if not theme.known:
+        return [EVERY_PURPOSE]
+    marked = [each for each in theme.purposes if each.sale_or_share and link.channel in each.channels]
+    return [each.id for each in marked if each.id != link.purpose]
 
 
 def _withdrawal(link: Link, purpose: str, method: str, language: Language) -> dict[str, object]:

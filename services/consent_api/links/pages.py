@@ -70,7 +70,8 @@ def one_click(page: Page, link: Link, *, status: int = 200) -> Response:
 
 def unsubscribed(page: Page, link: Link, *, by_signal: Sequence[str] = ()) -> Response:
     """``by_signal``: the purposes that the browser's signal refused beside it."""
-    return _respond(page, "unsubscribed.html", what=_what(page, link), by_signal=by_signal)
+    named = [_title(page, each) for each in by_signal]
+    return _respond(page, "unsubscribed.html", what=_what(page, link), by_signal=named)
 
 
 def start(page: Page, *, sends_codes: bool, wrong: bool = False) -> Response:
@@ -221,12 +222,14 @@ def _what(page: Page, link: Link) -> str:
 
 
 def _named(page: Page, purpose_id: str, channel: str) -> str:
+    return f"{_title(page, purpose_id)} – {page.words.of_channel('channels', channel)}"
+
+
+def _title(page: Page, purpose_id: str) -> str:
     purpose = page.theme.purpose(purpose_id)
     if purpose is not None:
-        title = purpose.title.in_(page.language)
-    else:
-        title = page.words("receipt.everything") if purpose_id == EVERY_PURPOSE else purpose_id
-    return f"{title} – {page.words.of_channel('channels', channel)}"
+        return purpose.title.in_(page.language)
+    return page.words("receipt.everything") if purpose_id == EVERY_PURPOSE else purpose_id
 
 
 def _respond(

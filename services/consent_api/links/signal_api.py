@@ -30,6 +30,8 @@ from consent_http.problem_details import responses
 T = TypeVar("T")
 
 _AT_ONCE = 2
+_AGAIN_SECONDS = "60"
+"""Another instance may know it at once, this one when an operator has mended the entry."""
 
 
 class SubmittedSignal(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -98,7 +100,10 @@ def routes(
         body: Annotated[bytes, Depends(dependencies.submit_body)],
     ) -> Response:
         link = _whose(request_body.decode(body, _DECODER), key.tenant, rules)
-        marked = _marked(theme.of(themes, key.tenant))
+        of_tenant = theme.of(themes, key.tenant)
+        if not of_tenant.known:
+            raise _not_known()
+        marked = _marked(of_tenant)
         keyring = ledger.context.keyring
 
         def read() -> Person:
@@ -147,6 +152,16 @@ def _whose(sent: SubmittedSignal, tenant: str, rules: ValidationRules) -> Link:
         raise rendering.validation_problem(error.faults) from None
     channel = sent.channel if address is not None else None
     return Link(tenant=tenant, kind=LinkKind.PREFERENCES, channel=channel, address=address, subject_ref=subject_ref)
+
+
+def _not_known() -> ProblemError:
+    return ProblemError(
+        503,
+        "theme-not-known",
+        "The tenant's entry in the theme file is wrong, so what the signal refuses is not known. Nothing was recorded.",
+        cure="Send it again, or each refusal by name to /v1/decisions; ask the operator to mend the entry.",
+        headers={"Retry-After": _AGAIN_SECONDS},
+    )
 
 
 def _marked(of_tenant: Theme) -> Theme:

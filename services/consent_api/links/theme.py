@@ -123,8 +123,9 @@ _TENANT = TypeAdapter(_Tenant)
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Theme:
     """A tenant's pages. ``purposes`` is empty where the theme file does not have the tenant: then there is no
-    preference centre, and one click is described in general words. Empty too where its entry is wrong: then the
-    preference centre takes a refusal of everything, and nothing else."""
+    preference centre, and one click is described in general words. Empty too where its entry is wrong (``known`` is
+    False): then the preference centre takes a refusal of everything, and nothing else, and what a browser's signal
+    refuses is not known."""
 
     name: str
     controller: str = ""
@@ -135,6 +136,7 @@ class Theme:
     language: Language = "en"
     privacy: Addresses | None = None
     accessibility: Addresses | None = None
+    known: bool = True
 
     def purpose(self, purpose_id: str | None) -> Purpose | None:
         return next((each for each in self.purposes if each.id == purpose_id), None)
@@ -147,6 +149,11 @@ def of(themes: Themes, tenant: str) -> Theme:
     return themes.get(tenant) or Theme(name=tenant)
 
 
+def not_known(tenant: str) -> Theme:
+    """Of a tenant whose entry is wrong."""
+    return Theme(name=tenant, known=False)
+
+
 def offered(themes: Themes, rules: ValidationRules, *, on_wrong: Callable[[WrongEntry], None] = refuse) -> Themes:
     """The themes, without those that offer what no submission could name: saving it would fail. ``on_wrong``: as of
     `read_themes`."""
@@ -155,7 +162,7 @@ def offered(themes: Themes, rules: ValidationRules, *, on_wrong: Callable[[Wrong
         why = _not_offered(theme, rules.purposes_of(tenant))
         if why is not None:
             on_wrong(WrongEntry(setting=SETTING, entry=tenant, why=f"names purposes of tenant {tenant} {why}"))
-            found[tenant] = Theme(name=tenant)
+            found[tenant] = not_known(tenant)
     return found
 
 
@@ -175,7 +182,7 @@ def read_themes(
     path: Path, *, channels: Collection[str], on_wrong: Callable[[WrongEntry], None] = refuse
 ) -> dict[str, Theme]:
     """The themes by tenant. ValueError with what is wrong with the file. A wrong entry is given to ``on_wrong``; where
-    that returns, the tenant's theme has no purposes."""
+    that returns, the tenant's theme is not known."""
     content = read_yaml(path)
     try:
         tenants = _FILE.validate_python(content)
@@ -188,7 +195,7 @@ def read_themes(
             found[name] = _theme(name, given, path.parent, channels)
         except ValueError as error:
             on_wrong(WrongEntry(setting=SETTING, entry=name, why=str(error)))
-            found[name] = Theme(name=name)
+            found[name] = not_known(name)
     return found
 
 

@@ -23,7 +23,7 @@ from consent_api.http.metrics import ApiMetrics
 from consent_api.ledger import key_store
 from consent_api.ledger.ledger import Ledger
 from consent_api.links.pauses import PauseEnder
-from consent_api.links.theme import Theme, Themes
+from consent_api.links.theme import Themes, not_known
 from consent_api.links.token import Link, LinkKind, Links
 from consent_contracts.cloudevents import rfc3339
 from consent_service.clock import now_micros
@@ -63,7 +63,7 @@ def client(ledger: Ledger, metrics_registry: CollectorRegistry, api_key: str, tm
 @pytest.fixture
 def restarted(client: TestClient, ledger: Ledger, api_key: str) -> Iterator[TestClient]:
     """Another instance, which has read a theme file in which the tenant's entry is wrong."""
-    app = instance(ledger, CollectorRegistry(), {"acme": Theme(name="acme")})
+    app = instance(ledger, CollectorRegistry(), {"acme": not_known("acme")})
     headers = {"Authorization": f"Bearer {api_key}", "Accept-Language": "en"}
     with TestClient(app, headers=headers, raise_server_exceptions=False) as restarted:
         yield restarted
@@ -523,6 +523,24 @@ def test_one_click_with_a_browser_s_signal_refuses_sharing_too(person: TestClien
     statement = person.get("/.well-known/gpc.json")
     assert statement.json()["gpc"] is True
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", statement.json()["lastUpdate"])
+
+
+def test_a_signal_is_taken_in_the_wider_sense_or_sent_again_where_the_tenant_s_theme_is_wrong(
+    client: TestClient, restarted: TestClient, engine: Engine
+) -> None:  # R23 R45
+    grant(client, purpose="newsletter", address=EMAIL)
+    before = len(recorded(engine))
+    answer = restarted.post("/v1/gpc", json={"channel": "email", "address": EMAIL})
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "60")
+    assert answer.json()["type"].endswith("theme-not-known")
+    assert len(recorded(engine)) == before
+    # A person who has clicked does not send it again.
+    page = restarted.post(unsubscribe_path(client), data=ONE_CLICK, headers=GPC)
+    assert page.status_code == 200
+    assert "as a no for: All messages." in page.text
+    refused = [(each.purpose, each.evidence["capture_method"]) for each in recorded(engine)[before:]]
+    assert sorted(refused) == [("*", "global-privacy-control"), ("promotions", "one-click-link")]
+    assert not permitted(client, purpose="newsletter")
 
 
 def test_a_site_submits_the_signal_and_it_is_recorded_once(client: TestClient, engine: Engine) -> None:  # R23

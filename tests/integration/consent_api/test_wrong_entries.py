@@ -96,6 +96,10 @@ def test_a_wrong_entry_of_one_tenant_stops_no_other(
         link = Link(tenant=tenant, kind=LinkKind.PREFERENCES, channel="sms", address=NUMBER)
         return httpx.get(f"{url}/p/{Links(lambda: keyring).token(link)}", timeout=30)
 
+    def signal(tenant: str) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {keys[tenant]}"}
+        return httpx.post(f"{url}/v1/gpc", json={"subject_ref": "s1"}, headers=headers, timeout=30)
+
     given = decide("acme", "newsletter", "given")
     assert given.status_code == 201, given.text
     assert decide("acme", "newsletter", "withdrawn").status_code == 201
@@ -115,6 +119,10 @@ def test_a_wrong_entry_of_one_tenant_stops_no_other(
     assert shown.status_code == 200
     assert 'value="refuse"' in shown.text
     assert "sms.promotions" not in shown.text
+    # A site is to submit a browser's signal again: what it refuses is not known.
+    signals = {tenant: signal(tenant) for tenant in keys}
+    assert {tenant: each.status_code for tenant, each in signals.items()} == {"acme": 200, "globex": 503}
+    assert signals["globex"].headers["Retry-After"] == "60"
 
     pages = f"http://127.0.0.1:{environment['CONSENT_RELAY_METRICS_PORT']}"
     notes = httpx.get(f"{pages}/readyz", timeout=10).text.splitlines()

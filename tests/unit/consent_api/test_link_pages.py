@@ -20,10 +20,12 @@ from consent_api.links.opening import caller_of
 from consent_api.links.pages import Page
 from consent_api.links.person import Person, Setting, State
 from consent_api.links.preferences import Change, Shown, changes
-from consent_api.links.theme import Colours, Theme, contrast, offered, read_themes
+from consent_api.links.theme import Colours, Theme, contrast, not_known, offered, read_themes
 from consent_api.links.token import Link, LinkKind
+from consent_api.settings import PublicLinkSettings
 from consent_api.tenant_purposes import NOT_KNOWN
 from consent_http import forms, words
+from consent_service.settings import load
 from consent_service.wrong_entries import WrongEntry
 from local_stack.preference_centre import THEME
 from tests.support.themes import CHANNELS, themes
@@ -122,7 +124,7 @@ def test_a_wrong_entry_concerns_its_tenant_alone(tmp_path: Path) -> None:  # R45
     path.write_text(THEME, "utf-8")
     assert themes["acme"] == read_themes(path, channels=CHANNELS)["acme"]
     # Its persons still reach a page that takes a refusal of everything.
-    assert themes["globex"] == Theme(name="globex")
+    assert themes["globex"] == not_known("globex")
 
 
 @pytest.mark.parametrize("content", ["[", "acme", "- acme", "no: {name: No}"])
@@ -131,6 +133,20 @@ def test_a_file_of_another_shape_is_refused(content: str, tmp_path: Path) -> Non
     path.write_text(content)
     with pytest.raises(ValueError, match="names a file that"):
         read_themes(path, channels=CHANNELS, on_wrong=lambda wrong: None)
+
+
+def test_a_misspelt_tenant_is_none_that_sells_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # R23
+    path = tmp_path / "themes.yaml"
+    entry = yaml.safe_load(THEME)["acme"]
+    path.write_text(yaml.safe_dump({"acme": entry, "globexx": entry}), "utf-8")
+    for setting in ("THEME_FILE", "KEYRING_FILE"):
+        monkeypatch.setenv(f"CONSENT_RELAY_{setting}", str(path))
+    settings = load(PublicLinkSettings)
+    found: list[WrongEntry] = []
+    by_tenant = settings.themes(["acme", "globex"], on_wrong=found.append)
+    assert [each.entry for each in found] == ["globexx"]
+    assert {tenant: each.known for tenant, each in by_tenant.items()} == {"acme": True, "globex": False}
+    assert [each.known for each in settings.themes(["acme", "globexx", "initech"]).values()] == [True, True]
 
 
 def test_a_purpose_that_is_offered_is_declared(theme: Theme) -> None:
@@ -146,7 +162,7 @@ def test_a_purpose_that_is_offered_is_declared(theme: Theme) -> None:
         with pytest.raises(ValueError, match=why):
             offered(themes, of_acme)
         found: list[WrongEntry] = []
-        assert offered(themes, of_acme, on_wrong=found.append) == {"acme": Theme(name="acme"), "globex": theme}
+        assert offered(themes, of_acme, on_wrong=found.append) == {"acme": not_known("acme"), "globex": theme}
         assert [each.entry for each in found] == ["acme"]
 
 
@@ -302,7 +318,7 @@ def test_a_refusal_of_what_is_no_more_on_the_page_is_recorded_and_a_permission_i
     theme: Theme, of_person: str, shown: State, answer: str | None
 ) -> None:
     """Another instance made the page: by a newer theme, or by one that this one could not read."""
-    here = theme if of_person == "a channel that the person lost" else Theme(name="acme")
+    here = theme if of_person == "a channel that the person lost" else not_known("acme")
     fields = {"email.promotions": answer} if answer is not None else {}
     asked = Shown(notice=NOTICE, states={"email.promotions": shown.value})
     nothing = Person(at=0, settings=(), channels=("email",))
@@ -325,7 +341,7 @@ def test_a_signal_refuses_what_it_would_have_where_the_page_was_made(
     states = {"email.partners": "on", "email.promotions": "on"}
     shown = Shown(notice=NOTICE, states=states, signal=page_knew, sold=("partners",))
     nothing = Person(at=0, settings=(), channels=("email",))
-    found = changes(Theme(name="acme"), shown, nothing, fields, notice=NOTICE, signal=True)
+    found = changes(not_known("acme"), shown, nothing, fields, notice=NOTICE, signal=True)
     assert found == [Change(channel="email", purpose_id="partners", answer="off", by_signal=True)]
 
 
