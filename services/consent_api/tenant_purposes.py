@@ -13,8 +13,8 @@ from consent_contracts.records import PURPOSE
 from consent_service.wrong_entries import WrongEntry, refuse
 
 SETTING = "CONSENT_RELAY_TENANT_PURPOSES"
-NOT_KNOWN = Purposes(permissions=False)
-"""Of a tenant whose entry is wrong."""
+NOT_KNOWN = Purposes(used=frozenset())
+"""Of a tenant whose entry is wrong; `ledger.purposes.with_used` knows those that it used."""
 
 
 class _Tenant(BaseModel):

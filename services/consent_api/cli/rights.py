@@ -475,6 +475,7 @@ def _installation(tenant: str | None) -> Iterator[_Installation]:
     from consent_api.cli import wrong_entries
     from consent_api.errors import LedgerUnavailableError
     from consent_api.http.app import connect_ledger
+    from consent_api.ledger.purposes import with_used
     from consent_api.links import theme
     from consent_api.settings import ApiSettings
     from consent_service.settings import load
@@ -490,7 +491,7 @@ def _installation(tenant: str | None) -> Iterator[_Installation]:
         yield _Installation(
             tenant=tenant,
             ledger=ledger,
-            rules=settings.rules(tenants, on_wrong=wrong_entries.warn),
+            rules=with_used(settings.rules(tenants, on_wrong=wrong_entries.warn), ledger.transact),
             theme=theme.of(settings.themes(tenants, on_wrong=wrong_entries.warn), tenant),
             erasure_wait=settings.erasure_wait,
         )

@@ -48,7 +48,7 @@ from consent_api.ledger.key_store import ApiKeyStore
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.outbox_messages import ChangeMessages
-from consent_api.ledger.purposes import PurposeLimit
+from consent_api.ledger.purposes import PurposeLimit, wait_for_used
 from consent_api.ledger.recording import LedgerContext
 from consent_api.links import api as links_api
 from consent_api.links import one_click, preferences, privacy_control, signal_api, start, theme
@@ -250,6 +250,7 @@ def serve(settings: ApiSettings) -> int:
     sources = settings.inbound_sources(tenants, rules, on_wrong=on_wrong_source)
     PageNotices(ledger).register_all(themes)
     pages = serve_metrics(registry, health, settings.metrics_host, settings.metrics_port)
+    rules = wait_for_used(rules, ledger.transact)
     stop = threading.Event()
     watch = startup.watch_secrets(settings, registry, health, keyring)
     code_webhook = settings.code_webhook(watch)

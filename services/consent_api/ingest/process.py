@@ -35,7 +35,7 @@ from consent_api.ledger.ids import DecisionIds
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.outbox_messages import ChangeMessages
-from consent_api.ledger.purposes import PurposeLimit
+from consent_api.ledger.purposes import PurposeLimit, wait_for_used
 from consent_api.ledger.recording import LedgerContext
 from consent_api.monitors import CLOCK, ClockMonitor
 from consent_api.runtime import Loop, run_until_signal, wait_for_topics
@@ -108,6 +108,7 @@ def composed(settings: IngestSettings, *, registry: CollectorRegistry, health: H
         ),
         keyring=lambda: file.value,
     )
+    rules = wait_for_used(rules, ledger.transact)
     letters = DeadLetterBuilder(
         codec=codec,
         keyring=lambda: file.value,

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+import logging
+import threading
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import ProgrammingError
 
-from consent_api.errors import FieldViolation, SubmissionInvalidError
+from consent_api.domain.validation import Purposes, ValidationRules
+from consent_api.errors import FieldViolation, LedgerUnavailableError, SubmissionInvalidError
 from consent_contracts.decisions import EVERY_PURPOSE
+from consent_service.retry import Backoff, Failure, retry
 
+log = logging.getLogger(__name__)
+
+_BACKOFF = Backoff((1.0, 2.0, 5.0), jitter=0.5)
 MAX_PURPOSES = 1_000
 
 Named = tuple[str, str]
 """A tenant and a purpose of it."""
+Transact = Callable[[Callable[[Connection], frozenset[str]]], frozenset[str]]
+"""Runs one transaction. LedgerUnavailableError."""
 
 _KNOWN = text(
     "SELECT DISTINCT tenant, purpose FROM purposes JOIN"
@@ -22,6 +33,7 @@ _KNOWN = text(
 _COUNTS = text(
     "SELECT tenant, count(DISTINCT purpose) FROM purposes WHERE tenant = ANY(CAST(:tenants AS text[])) GROUP BY tenant"
 )
+_USED = text("SELECT DISTINCT purpose FROM purposes WHERE tenant = :tenant")
 # Two transactions that add the same one leave two rows, and neither waits for the other.
 _ADD = text(
     "INSERT INTO purposes (tenant, purpose)"
@@ -67,6 +79,34 @@ class PurposeLimit:
             " (CONSENT_RELAY_MAX_PURPOSES)"
         )
         return SubmissionInvalidError([FieldViolation(pointer="/purpose", code="too_many_purposes", cure=cure)])
+
+
+def with_used(rules: ValidationRules, transact: Transact) -> ValidationRules:
+    """The rules, with the purposes that each tenant has used so far whose purposes are not known. Asks the ledger by
+    ``transact`` where there is such a tenant."""
+    unknown = [tenant for tenant, each in rules.tenant_purposes.items() if not each.known]
+    used = {tenant: Purposes(used=transact(partial(_used, tenant))) for tenant in unknown}
+    return replace(rules, tenant_purposes={**rules.tenant_purposes, **used})
+
+
+def wait_for_used(rules: ValidationRules, transact: Transact) -> ValidationRules:
+    """As `with_used`, for a process that starts: once the ledger can be asked."""
+    return retry(
+        partial(with_used, rules, transact),
+        on=(LedgerUnavailableError, ProgrammingError),
+        backoff=_BACKOFF,
+        stop=threading.Event(),
+        report=_report,
+    )
+
+
+def _report(failure: Failure[Exception]) -> None:
+    if failure.is_news:
+        log.warning("waiting for the purposes in the ledger", extra={"why": type(failure.error).__name__})
+
+
+def _used(tenant: str, connection: Connection) -> frozenset[str]:
+    return frozenset(connection.execute(_USED, {"tenant": tenant}).scalars())
 
 
 def _columns(named: Collection[Named]) -> dict[str, list[str]]:

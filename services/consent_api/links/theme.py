@@ -168,7 +168,7 @@ def offered(themes: Themes, rules: ValidationRules, *, on_wrong: Callable[[Wrong
 
 def _not_offered(theme: Theme, purposes: Purposes) -> str | None:
     """Why a page of these could not be saved; None: it could."""
-    if theme.purposes and not purposes.permissions:
+    if theme.purposes and not purposes.known:
         return "while the tenant's entry in CONSENT_RELAY_TENANT_PURPOSES is wrong: mend that"
     declared = purposes.declared
     unknown = [each.id for each in theme.purposes if declared is not None and each.id not in declared]

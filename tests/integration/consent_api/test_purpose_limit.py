@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import Engine
 
+from consent_api.domain.validation import Purposes, ValidationRules
 from consent_api.errors import SubmissionInvalidError
 from consent_api.ledger.deduplication import RecordedDecision
 from consent_api.ledger.ledger import Ledger
-from consent_api.ledger.purposes import PurposeLimit
+from consent_api.ledger.purposes import PurposeLimit, with_used
 from tests.integration.consent_api.accepted import decision
 
 
@@ -45,3 +46,16 @@ def test_what_was_rolled_back_is_not_taken_for_recorded(limited: Ledger, engine:
         connection.rollback()
     outcomes = limited.record([decision(subject_ref="s1", purpose=each) for each in ("d", "e", "f", "a")])
     assert sum(isinstance(each, RecordedDecision) for each in outcomes) == 3
+
+
+def test_purposes_that_are_not_known_are_those_that_were_used(limited: Ledger) -> None:
+    of_globex = Purposes(declared=frozenset({"offers"}))
+    rules = ValidationRules(
+        channels=("sms",),
+        default_region="FR",
+        tenant_purposes={"acme": Purposes(used=frozenset()), "globex": of_globex},
+    )
+    limited.record([decision(subject_ref="s1", purpose=each) for each in ("a", "b", "*")])
+    with_them = with_used(rules, limited.transact)
+    assert with_them.purposes_of("acme") == Purposes(used=frozenset({"a", "b"}))
+    assert with_them.purposes_of("globex") == of_globex

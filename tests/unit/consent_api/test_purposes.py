@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from consent_api.domain.validation import Purposes, UnknownPurpose, ValidationRules
-from consent_api.errors import InvalidValueError, MisconfiguredError
+from consent_api.errors import FieldViolation, InvalidValueError, MisconfiguredError
 from consent_api.settings import SubmissionSettings
+from consent_api.tenant_purposes import NOT_KNOWN
 from consent_service.settings import load
 from consent_service.wrong_entries import WrongEntry
 from tests.unit.consent_api.submissions import GRANT, WITHDRAWAL, dropped, fault_list, faults, read
@@ -126,11 +127,22 @@ def test_a_wrong_entry_concerns_its_tenant_alone(
     assert [(each.setting, each.entry) for each in found] == [("CONSENT_RELAY_TENANT_PURPOSES", "acme")]
     assert rules.purposes_of("globex") == Purposes(declared=frozenset({"offers"}))
     purposes = rules.purposes_of("acme")
-    assert purposes.read("offers", "withdrawn", []) == "offers"
-    assert purposes.read("*", "objected", []) == "*"
-    for purpose in ("newsletter", "offers"):
+    assert purposes == NOT_KNOWN
+
+
+@pytest.mark.parametrize("purpose", ["newsletter", "newsleter", "News Letter", "*"])
+@pytest.mark.parametrize("status", ["withdrawn", "objected", "given"])
+def test_where_the_purposes_are_not_known_refusals_alone_are_taken(purpose: str, status: str) -> None:  # R45
+    """The right entry would refuse a misspelt purpose, or take it for everything: it is not to be without effect."""
+    purposes = Purposes(used=frozenset({"newsletter"}))
+    spare: list[FieldViolation] = []
+    if status == "given":
         with pytest.raises(InvalidValueError, match="purposes_not_known"):
-            purposes.read(purpose, "given", [])
+            purposes.read(purpose, status, spare)
+        return
+    is_used = purpose in ("newsletter", "*")
+    assert purposes.read(purpose, status, spare) == (purpose if is_used else "*")
+    assert [(each.pointer, each.code) for each in spare] == ([] if is_used else [("/purpose", "purposes_not_known")])
 
 
 def test_an_entry_of_an_unknown_tenant_stops_the_start(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -28,24 +28,35 @@ class UnknownPurpose(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Purposes:
-    """The purposes of a tenant. ``declared``: None where every slug is one. ``permissions``: False where it is unknown
-    what the tenant declares, so that refusals alone are taken, of every slug."""
+    """The purposes of a tenant. ``declared``: None where every slug is one. ``used``: where it is not known what the
+    tenant declares, those that its decisions name so far. Then refusals alone are taken: of another purpose, which may
+    be misspelt, as one of everything."""
 
     declared: frozenset[str] | None = None
     unknown: UnknownPurpose = UnknownPurpose.REFUSE
-    permissions: bool = True
+    used: frozenset[str] | None = None
+
+    @property
+    def known(self) -> bool:
+        return self.used is None
 
     def read(self, value: object, status: str | None, spare: list[FieldViolation]) -> str:
         """The purpose to record. InvalidValueError when there is none; a fault in ``spare`` when it is not the one that
         was sent."""
         purpose = required(value, "purpose")
-        if status == GIVEN and not self.permissions:
+        if status == GIVEN and not self.known:
             cure = "ask the operator to mend the purposes of this tenant, then send it again; refusals are taken"
             raise InvalidValueError("purposes_not_known", cure)
         if purpose == EVERY_PURPOSE:
             if status == GIVEN:
                 raise InvalidValueError("not_specific", "name the purpose: consent is specific, * is for refusals")
             return purpose
+        if self.used is not None:
+            if purpose in self.used:
+                return purpose
+            cure = "ask the operator to mend the purposes of this tenant: none of this name was used before"
+            spare.append(FieldViolation(pointer="/purpose", code="purposes_not_known", cure=cure))
+            return EVERY_PURPOSE
         if self.declared is None:
             return _slug(purpose)
         if purpose in self.declared:
