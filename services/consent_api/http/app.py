@@ -238,11 +238,11 @@ def serve(settings: ApiSettings) -> int:
     registry = CollectorRegistry()
     health = Health(expected=(_LOOP, "database"))
     wrong_entries = WrongEntries(registry, health, settings=_FILES)
-    wrong_sources: dict[str, int] = {}
+    wrong_sources: dict[str | None, int] = {}
 
     def on_wrong_source(wrong: WrongSource) -> None:
         wrong_entries(wrong)
-        wrong_sources[wrong.entry] = wrong.again
+        wrong_sources[wrong.source_id] = wrong.again
 
     tenants = ledger.context.keyring.tenants
     rules = settings.rules(tenants, on_wrong=wrong_entries)

@@ -40,8 +40,10 @@ def routes(receiver: Receiver, inbound: Inbound) -> Sequence[Route]:
 
     async def answer(request: Request) -> Response:
         source_id = request.path_params["source_id"]
-        if source_id not in inbound.sources and (again := inbound.wrong.get(source_id)) is not None:
-            return _again(again, _WRONG_SECONDS)
+        if source_id not in inbound.sources and inbound.wrong:
+            again = inbound.wrong.get(source_id, inbound.wrong.get(None))
+            if again is not None:
+                return _again(again, _WRONG_SECONDS)
         source = _source(inbound, source_id)
         return await receive(source, request) if request.method == "POST" else probe(source)
 

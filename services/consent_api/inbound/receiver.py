@@ -68,8 +68,9 @@ class Inbound:
     """Of a source, as of now."""
     fetch: Callable[[str], bytes] = field(default=fetch)
     clock: Callable[[], int] = field(default=now_micros)
-    wrong: Mapping[str, int] = field(default_factory=dict)
-    """Of each source whose entry is wrong, by its id: the status after which the tool sends again."""
+    wrong: Mapping[str | None, int] = field(default_factory=dict)
+    """Of each source whose entry is wrong, by its id: the status after which the tool sends again. By None, where an
+    entry has no id that can be used: it may be the one that an unknown URL was meant for."""
 
 
 class Receiver:

@@ -17,6 +17,7 @@ docs/inbound-webhooks.md has an entry for each provider.
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from collections import Counter
@@ -42,8 +43,9 @@ from consent_service.wrong_entries import WrongEntry
 SETTING = "CONSENT_RELAY_INBOUND_FILE"
 _SLUG = r"^[a-z][a-z0-9-]{0,39}$"
 _SHORTEST_SECRET = 16
+_LONGEST_PROVIDER = 40
 _AGAIN = 503
-"""For a provider that is none of ours."""
+"""For a provider that is none of ours. Most send again after it; Brevo does not."""
 
 
 class _Secret(BaseModel):
@@ -119,8 +121,10 @@ class _File(BaseModel):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WrongSource(WrongEntry):
-    """``again``: the status after which the tool sends again."""
+    """``source_id``: None where the entry has none that can be the end of a URL. ``again``: the status after which
+    the tool sends again."""
 
+    source_id: str | None
     again: int
 
 
@@ -191,13 +195,15 @@ def _id(entry: object) -> str | None:
 
 
 def _wrong_source(entry: object, number: int, why: str) -> WrongSource:
+    source_id = _id(entry)
     provider = entry.get("provider") if isinstance(entry, dict) else None
-    known = PROVIDERS.get(provider) if isinstance(provider, str) else None
+    near = difflib.get_close_matches(str(provider)[:_LONGEST_PROVIDER].lower(), PROVIDERS, n=1)
     return WrongSource(
         setting=SETTING,
-        entry=_id(entry) or f"sources.{number}",
+        entry=source_id or f"sources.{number}",
         why=why.removeprefix(f"{SETTING}: "),
-        again=known.again if known is not None else _AGAIN,
+        source_id=source_id,
+        again=PROVIDERS[near[0]].again if near else _AGAIN,
     )
 
 

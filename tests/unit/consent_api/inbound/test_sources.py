@@ -77,6 +77,8 @@ def test_a_wrong_source_concerns_its_tool_alone(tmp_path: Path) -> None:  # R45
         {**of_acme, "id": "No slug"},
         of_acme,
         "nothing",
+        {**of_acme, "id": "misspelt", "provider": "Brevoo"},
+        {**of_acme, "id": "of-none", "provider": ["pigeon"] * 1_000},
         {**of_acme, "id": "last"},
     ]
     file = tmp_path / "inbound.yaml"
@@ -94,7 +96,10 @@ def test_a_wrong_source_concerns_its_tool_alone(tmp_path: Path) -> None:  # R45
         ("sources.3", 503),
         ("tool", 503),
         ("sources.5", 503),
+        ("misspelt", 429),
+        ("of-none", 503),
     ]
+    assert [each.source_id for each in wrong if each.entry.startswith("sources.")] == [None, None]
     assert all(each.why.startswith("names a file that is wrong at sources.") for each in wrong)
 
 
