@@ -144,7 +144,6 @@ def drills(callers: faults.TokenCallers) -> Sequence[Drill]:
             cause=faults.campaigns_name_no_list,
             within_seconds=AT_A_MINUTE_SECONDS,
             steps=["verify-targets"],
-            values=_values(process="propagator"),
             ended="the tool's campaigns name the lists, and the propagator is restarted",
             end=faults.campaigns_name_lists,
         ),

@@ -31,10 +31,6 @@ class Step:
             raise ValueError(f"step {self.name}: no value for {', '.join(missing)}")
         return _PLACEHOLDER.sub(lambda found: values[found[1]], self.text)
 
-    @property
-    def placeholders(self) -> set[str]:
-        return set(_PLACEHOLDER.findall(self.text))
-
 
 def steps(page: str) -> dict[str, Step]:
     """By name, each of which is there once."""

@@ -18,6 +18,7 @@ from tests.drill.rules import scaled
 from tests.drill.runbook import PAGE, steps
 from tests.drill.shell import Shell, restarting
 from tests.support.running_prometheus import RULES, SHIPPED, running
+from tests.support.waiting import until
 
 PAUSE_SECONDS = 0.5
 """Between two withdrawals: rates and lags are of what happens meanwhile."""
@@ -40,6 +41,8 @@ def session(
         people_choose(stack.endpoints),
         ExitStack() as undo,
     ):
+        # An event before the first scrape is no increase.
+        until(lambda: prometheus.query("min_over_time(min(up)[3s:1s]) == 1"), what="every process is scraped")
         yield Scene(
             stack=stack,
             prometheus=prometheus,
