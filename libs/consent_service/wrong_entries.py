@@ -17,6 +17,9 @@ from consent_service.zero_series import from_zero
 
 log = logging.getLogger(__name__)
 
+RECHECK_SECONDS = 15.0
+"""Between two looks at whether an entry that was wrong can be used: its secret may come after the process."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WrongEntry:
@@ -48,7 +51,8 @@ class WrongEntries:
                 "consent_relay_wrong_entries",
                 "Entries of a file that are wrong and not in use, since this process started: a tenant's purposes or"
                 " pages, an inbound source, a destination. /readyz and the log name each, with the cure. All other"
-                " entries are in use. Mend the entry and restart.",
+                " entries are in use. Mend the entry and restart; where a secret's file was missing, no restart is"
+                " needed.",
                 ["setting"],
                 registry=registry,
             ),
@@ -64,3 +68,11 @@ class WrongEntries:
             "an entry is wrong and not in use",
             extra={"setting": wrong.setting, "entry": wrong.entry, "why": wrong.why},
         )
+
+    def mended(self, setting: str, entry: str) -> None:
+        """The entry is in use now."""
+        gone = [each for each in self.found if (each.setting, each.entry) == (setting, entry)]
+        self.found = [each for each in self.found if each not in gone]
+        self._count.labels(setting).dec(len(gone))
+        self._health.note(f"{setting} {entry}", "")
+        log.info("an entry that was wrong is in use", extra={"setting": setting, "entry": entry})

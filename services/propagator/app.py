@@ -23,6 +23,7 @@ from consent_privacy.keyring import Keyring
 from consent_service import startup
 from consent_service.health import Health, serve_metrics
 from consent_service.secret_files import WATCH_SECONDS, SecretFile
+from consent_service.wrong_entries import RECHECK_SECONDS
 from consent_state import Compactor, StateDiskMetrics, StateStore, table_consumer
 from propagator.config.model import Destination, live_keys
 from propagator.connectors.base import ConnectionSettings, Connector
@@ -67,9 +68,10 @@ def run_propagator(
     *,
     registry: CollectorRegistry,
     health: Health,
+    mended: Callable[[], bool] | None = None,
 ) -> int:
-    """Keep the tables, and send while this process is the active one, until a signal (0), a failure (not 0), or a
-    change of the hash keys (EXIT_RESTART)."""
+    """Keep the tables, and send while this process is the active one, until a signal (0), a failure (not 0), a change
+    of the hash keys, or `mended`: whether a destination that was wrong at the start can be used (EXIT_RESTART)."""
     # The thread of the tables and the event loop share one interpreter. A call takes a dozen turns of the loop, and
     # with the default of 5 ms each waits that long for a thread that plans the entries of an import.
     sys.setswitchinterval(SWITCH_SECONDS)
@@ -79,7 +81,13 @@ def run_propagator(
         if each.connection.credential_files
     }
     propagator = Propagator(
-        settings, destinations, lambda: keyring.value, registry=registry, health=health, connections=connections
+        settings,
+        destinations,
+        lambda: keyring.value,
+        registry=registry,
+        health=health,
+        connections=connections,
+        mended=mended,
     )
     watch = startup.watch_secrets(settings, registry, health, keyring, *connections.values())
     server = serve_metrics(registry, health, settings.metrics_host, settings.metrics_port)
@@ -109,9 +117,11 @@ class Propagator:
         health: Health,
         make_worker: Callable[[str], Worker] | None = None,
         connections: Mapping[str, SecretFile[ConnectionSettings]] | None = None,
+        mended: Callable[[], bool] | None = None,
     ) -> None:
         """`keyring`: that of the moment. `make_worker` opens what sends to a destination, by its name; by default the
-        real one. `connections`: by destination, where its credentials may change."""
+        real one. `connections`: by destination, where its credentials may change. `mended`: whether a destination that
+        was wrong at the start can be used; None where none was."""
         self._settings = settings
         self._destinations = {each.name: each for each in destinations}
         self._keyring = keyring
@@ -128,6 +138,7 @@ class Propagator:
         self._session = SenderSession()
         self._codec: Codec = connect_codec(settings)
         self._connections = connections or {}
+        self._mended = mended
         self._planned = [_planned(each, keyring()) for each in destinations]
         self._decoder = RecordDecoder(
             self._codec,
@@ -196,8 +207,17 @@ class Propagator:
                     app.start_again()
                     return
 
+        async def watch_wrong_destinations() -> None:
+            while self._mended is not None:
+                await asyncio.sleep(RECHECK_SECONDS)
+                if await asyncio.to_thread(self._mended):
+                    log.warning("a destination that was wrong can be used: the process starts again")
+                    app.start_again()
+                    return
+
         app.task(watch_tables)
         app.task(watch_hash_keys)
+        app.task(watch_wrong_destinations)
         return app
 
     def outdated(self) -> bool:

@@ -39,6 +39,7 @@ from consent_api.http.lane_monitor import LaneMonitor
 from consent_api.http.metrics import ApiMetrics, LaneMetrics
 from consent_api.http.metrics_middleware import RequestMetricsMiddleware
 from consent_api.inbound import sources as inbound_sources
+from consent_api.inbound.late_sources import LateSources
 from consent_api.inbound.metrics import InboundMetrics
 from consent_api.inbound.receiver import Inbound, Receiver
 from consent_api.inbound.sources import WrongSource, followed_secrets
@@ -81,7 +82,7 @@ from consent_service import startup
 from consent_service.health import Health, serve_metrics
 from consent_service.secret_files import SecretFile
 from consent_service.stopping import join_all
-from consent_service.wrong_entries import WrongEntries
+from consent_service.wrong_entries import WrongEntries, ignore
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +129,7 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         # One of the connections is the group commit's, one the webhooks', one is for keys not seen before, some are
         # the bulk requests'.
-        of_webhooks = 1 if inbound is not None and inbound.sources else 0
+        of_webhooks = 1 if inbound is not None and (inbound.sources or inbound.wrong) else 0
         anyio.to_thread.current_default_thread_limiter().total_tokens = max(1, threads - 2 - of_webhooks - bulk_threads)
         beating = asyncio.create_task(_beat(health))
         health.set_ready(_LOOP)
@@ -247,7 +248,7 @@ def serve(settings: ApiSettings) -> int:
     tenants = ledger.context.keyring.tenants
     rules = settings.rules(tenants, on_wrong=wrong_entries)
     themes = theme.offered(settings.themes(tenants, on_wrong=wrong_entries), rules, on_wrong=wrong_entries)
-    sources = settings.inbound_sources(tenants, rules, on_wrong=on_wrong_source)
+    sources = dict(settings.inbound_sources(tenants, rules, on_wrong=on_wrong_source))
     PageNotices(ledger).register_all(themes)
     pages = serve_metrics(registry, health, settings.metrics_host, settings.metrics_port)
     rules = wait_for_used(rules, ledger.transact)
@@ -256,6 +257,15 @@ def serve(settings: ApiSettings) -> int:
     code_webhook = settings.code_webhook(watch)
     secrets = followed_secrets(settings.inbound_file, sources)
     watch.follow(*secrets.values())
+    late_sources = LateSources(
+        read=lambda: settings.inbound_sources(tenants, rules, on_wrong=ignore),
+        secrets_of=lambda late: followed_secrets(settings.inbound_file, late),
+        follow=watch.follow,
+        wrong_entries=wrong_entries,
+        sources=sources,
+        secrets=secrets,
+        wrong=wrong_sources,
+    )
     try:
         access_tokens = settings.access_tokens(registry, watch, tenants=lambda: ledger.context.keyring.tenants)
     except InvalidJwksError as error:
@@ -275,6 +285,7 @@ def serve(settings: ApiSettings) -> int:
             ("lane-monitor", lanes.run),
             ("request-monitor", RequestMonitor(ledger, RightsMetrics.on(registry)).run),
             ("eraser", Eraser(ledger, health=health, failures=metrics.erasure_failures).run),
+            ("late-sources", late_sources.run),
             ("pause-ender", PauseEnder(ledger, health=health, failures=metrics.pause_failures).run),
         )
     ]
@@ -295,7 +306,7 @@ def serve(settings: ApiSettings) -> int:
         code_webhook=code_webhook,
         inbound=Inbound(
             sources=sources,
-            metrics=InboundMetrics.on(registry, sources=sources),
+            metrics=InboundMetrics.on(registry, sources=[*sources, *filter(None, wrong_sources)]),
             secrets=lambda source: secrets[source.id].value,
             wrong=wrong_sources,
         ),

@@ -60,7 +60,8 @@ _STORED = StoredResponse(status=200, body=b"{}")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inbound:
-    """The sources of an installation, and what it takes to receive from them."""
+    """The sources of an installation, and what it takes to receive from them. ``sources`` and ``wrong`` change while it
+    runs: a source that was wrong comes into use."""
 
     sources: Mapping[str, Source]
     metrics: InboundMetrics
@@ -85,18 +86,8 @@ class Receiver:
         self._clock = inbound.clock
         self._fetch = inbound.fetch
         self._secrets = inbound.secrets
-        links = Links(lambda: ledger.context.keyring)
-        certificates = Certificates(inbound.fetch)
-        self._accounts = {
-            source.id: Account(
-                secrets=(),
-                url=source.url,
-                topics=frozenset(source.topics),
-                fetch=certificates,
-                open_link=_opener(links, source),
-            )
-            for source in inbound.sources.values()
-        }
+        self._links = Links(lambda: ledger.context.keyring)
+        self._certificates = Certificates(inbound.fetch)
         # Of its own: a storm of webhooks waits for its own writer, and delays no decision of another way in.
         self._commits = GroupCommit(ledger, on_bulk=on_bulk, rest=_REST)
         self._reports = ReportCommits(ledger)
@@ -157,7 +148,13 @@ class Receiver:
 
     async def _read(self, source: Source, webhook: Webhook) -> Payload:
         now = self._clock() // 1_000_000
-        account = replace(self._accounts[source.id], secrets=self._secrets(source))
+        account = Account(
+            secrets=self._secrets(source),
+            url=source.url,
+            topics=frozenset(source.topics),
+            fetch=self._certificates,
+            open_link=_opener(self._links, source),
+        )
         if source.called.in_thread:
             return await anyio.to_thread.run_sync(source.called.read, webhook, account, now, limiter=self._fetches)
         return source.called.read(webhook, account, now)

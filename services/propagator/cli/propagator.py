@@ -23,7 +23,8 @@ def propagator() -> None:
     the process starts itself again, as every address is planned by them.
 
     A destination that is wrong in the file is sent nothing; the health page, the log and a metric name it, and the
-    others are sent theirs. A file that is no YAML, or has no destination that can be used, ends the start.
+    others are sent theirs. Once it is right, as when the file of its secret has come, the process starts itself again.
+    A file that is no YAML, or has no destination that can be used, ends the start.
 
     To send everything of a destination again, raise its `generation`; to stop it for a while, set `paused: true`.
     """
@@ -37,7 +38,7 @@ def propagator() -> None:
     from consent_service import settings, startup
     from consent_service.health import Health
     from consent_service.wrong_entries import WrongEntries
-    from propagator.cli.declared import read_destinations
+    from propagator.cli.declared import has_mended, read_destinations
     from propagator.config.reader import SETTING
     from propagator.settings import PropagatorSettings
 
@@ -45,12 +46,14 @@ def propagator() -> None:
     keyring = startup.keyring_file(loaded)
     startup.begin_logs(loaded)
     registry, health = CollectorRegistry(), Health()
-    declared = read_destinations(
-        loaded.propagator_destinations,
-        loaded.channels,
-        keyring.value,
-        on_wrong=WrongEntries(registry, health, settings=(SETTING,)),
-    )
+    wrong_entries = WrongEntries(registry, health, settings=(SETTING,))
+    path, channels = loaded.propagator_destinations, loaded.channels
+    declared = read_destinations(path, channels, keyring.value, on_wrong=wrong_entries)
+    used, wrong = ({each.name for each in declared}, {each.entry for each in wrong_entries.found})
+
+    def mended() -> bool:
+        return has_mended(path, channels, keyring.value, used=used, wrong=wrong)
+
     topics = loaded.topics
     require_topics(
         loaded,
@@ -65,7 +68,7 @@ def propagator() -> None:
     )
     from propagator.app import run_propagator  # Last: what is wrong above is reported at once.
 
-    code = run_propagator(loaded, declared, keyring, registry=registry, health=health)
+    code = run_propagator(loaded, declared, keyring, registry=registry, health=health, mended=mended if wrong else None)
     if code == EXIT_RESTART:
         # The same process by its id, so that whatever runs it does not take it for a crash.
         os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - as it was started

@@ -19,6 +19,7 @@ from local_stack.preference_centre import THEME
 from tests.integration.consent_api.test_api_process import Environment, api, environment, run
 from tests.support import provider_webhooks as sent
 from tests.support.evidence import EVIDENCE
+from tests.support.waiting import until
 
 __all__ = ["api", "environment"]
 
@@ -43,7 +44,7 @@ def keyring(environment: Environment, tmp_path: Path) -> Keyring:
         "sources": {
             "sources": [
                 {"id": "of-acme", "tenant": "acme", **source},
-                {"id": "of-globex", "tenant": "globex", **source, "secrets": [{"env": "ABSENT"}]},
+                {"id": "of-globex", "tenant": "globex", **source, "secrets": [{"file": "late"}]},
                 {"id": "Not an id", "tenant": "globex", **source},
             ]
         },
@@ -60,7 +61,7 @@ def keyring(environment: Environment, tmp_path: Path) -> Keyring:
 
 
 def test_a_wrong_entry_of_one_tenant_stops_no_other(
-    keyring: Keyring, environment: Environment, request: pytest.FixtureRequest
+    keyring: Keyring, environment: Environment, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     process: subprocess.Popen[bytes] = request.getfixturevalue("api")
     url = f"http://127.0.0.1:{environment['CONSENT_RELAY_API_PORT']}"
@@ -146,4 +147,11 @@ def test_a_wrong_entry_of_one_tenant_stops_no_other(
     metrics = httpx.get(f"{pages}/metrics", timeout=10).text.splitlines()
     counts = zip(SETTINGS, (1.0, 1.0, 2.0), strict=True)
     assert {f'consent_relay_wrong_entries{{setting="{setting}"}} {count}' for setting, count in counts} <= set(metrics)
+
+    # Its secret comes after the process.
+    (tmp_path / "late").write_text(SECRET)
+    until(lambda: report("of-globex").status_code == 200, what="globex's source in use", every=1.0)
+    remaining = httpx.get(f"{pages}/readyz", timeout=10).text
+    assert "of-globex" not in remaining
+    assert "CONSENT_RELAY_THEME_FILE globex: not in use" in remaining
     assert process.poll() is None

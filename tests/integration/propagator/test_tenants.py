@@ -15,7 +15,7 @@ from consent_privacy.keyring import Keyring
 from consent_privacy.keyring_file import generate
 from consent_service.clock import now_micros
 from propagator.cli.destinations import destinations
-from tests.integration.propagator.rig import Propagator, Rig
+from tests.integration.propagator.rig import SECRET, Propagator, Rig
 from tests.support.waiting import until
 
 TENANTS = ("acme", "globex")
@@ -130,10 +130,22 @@ def test_a_wrong_destination_of_one_tenant_stops_no_other(rig: Rig) -> None:  # 
     assert "destinations[1].a: is not known here" in note
     assert process.stop() == 0
 
-    # Once the entry is right, the tool is sent what it has missed.
+    # Once the entry is right, the tool is sent what it has missed. Its secret comes after the process.
     declare(rig)
+    in_file = rig.destinations.read_text().replace(
+        "globex, credentials: {secret: {env: WEBHOOK}}", "globex, credentials: {secret: {file: globex-secret}}"
+    )
+    rig.destinations.write_text(in_file)
     process = rig.start()
-    until(lambda: held(rig, "globex") == {rig.address(1): "suppressed"}, what="what globex's tool has missed")
+    process.until_active()
+    assert "crm-globex: not in use" in process.get("/readyz")
+    (rig.destinations.parent / "globex-secret").write_text(SECRET)
+    until(
+        lambda: held(rig, "globex") == {rig.address(1): "suppressed"},
+        what="what globex's tool has missed",
+        seconds=120,
+    )
+    until(lambda: process.get("/readyz") == "ok\n", what="ready, without a note")
     assert process.stop() == 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -30,6 +31,10 @@ def test_a_wrong_entry_is_in_the_log_on_the_health_page_and_in_a_metric(caplog: 
     ]
     assert health.readiness() == (True, [])
     assert [record.message for record in caplog.records] == ["an entry is wrong and not in use"]
+    report(replace(WRONG, entry="acme"))
+    report.mended(THEMES, "globex")
+    assert (counted(THEMES), counted(SOURCES)) == (1, 0)
+    assert [note.partition(": ")[0] for note in health.notes()] == ["CONSENT_RELAY_THEME_FILE acme"]
 
 
 def test_what_checks_a_file_refuses_it() -> None:
