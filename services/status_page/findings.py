@@ -62,6 +62,7 @@ LIMITS = (
     Limit(alert="DestinationHeld", query=questions.QUARANTINED, limit=0),
     Limit(alert="TargetStopsNothing", query=questions.INEFFECTIVE, limit=0),
     Limit(alert="RightsRequestOverdue", query=questions.OVERDUE, limit=0),
+    *(Limit(alert="WrongEntry", query=each, limit=0) for each in questions.WRONG_ENTRIES),
 )
 DELIVERED_UNTIL_SECONDS = 300.0
 
@@ -137,6 +138,7 @@ RUNBOOKS: Mapping[str, str] = {
     "DestinationHeld": "a-destination-is-held",
     "TargetStopsNothing": "a-destination-is-held",
     "RightsRequestOverdue": "requests-of-persons-are-late",
+    "WrongEntry": "an-entry-of-a-file-is-wrong",
     "DeadLetters": "dead-letters",
 }
 """The heading of docs/runbooks.md that says what to do."""

@@ -77,6 +77,9 @@ GATE_USABLE = query("gate", "gate_view_usable", "min", by="channel")
 OUTBOX_AGE = query("api", "api_outbox_oldest_age_seconds", "max", lane=_LIVE)
 """As the API sees it: also while no relay runs."""
 OVERDUE = query("api", "rights_requests_overdue", "max", by="kind")
+WRONG_ENTRIES = tuple(
+    query(process, "wrong_entries", "max", by="setting") for process in ("api", "ingest", "propagator")
+)
 DEAD_LETTERS = tuple(
     query(process, "dead_letters_total", "count", by="reason") for process in ("ingest", "suppression", "propagator")
 )
@@ -111,7 +114,7 @@ OF_DESTINATION = (
 _FINDINGS = (
     *(REVOCATIONS, IN_TIME, OLDEST, BACKLOG_LIVE, BACKLOG_BULK, DOWN, VERIFIED, PAUSED, IMPOSSIBLE, QUARANTINED),
     *(INEFFECTIVE, DELIVERED_UNTIL, ACTIVE_SENDERS, LIST_AGE, INBOUND_LIST_AGE, HOLES, OPEN_TRANSACTION),
-    *(LAG_MEASURED_AGO, LAG, GATE_USABLE, OUTBOX_AGE, OVERDUE, *DEAD_LETTERS),
+    *(LAG_MEASURED_AGO, LAG, GATE_USABLE, OUTBOX_AGE, OVERDUE, *WRONG_ENTRIES, *DEAD_LETTERS),
 )
 
 
