@@ -6,8 +6,12 @@ import datetime
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from prometheus_client.samples import Sample
 
 PREFIX = "consent_relay_propagation_"
 SECONDS = 2.0
@@ -54,6 +58,8 @@ class DestinationMetrics:
 def list_destinations(url: str | None, seconds: float) -> None:
     """Show each destination: its state, what is pending, how fast it drains, and how far it is.
 
+    A destination that is wrong in the file is not in use and not shown; their number is.
+
     Reads the metrics of the propagator that sends, by default at CONSENT_RELAY_METRICS_HOST and
     CONSENT_RELAY_METRICS_PORT. A standby sends nothing and exports no destination.
 
@@ -74,13 +80,20 @@ def list_destinations(url: str | None, seconds: float) -> None:
     first = parse_metrics(_scrape(url))
     began = time.monotonic()
     time.sleep(seconds)
-    second = parse_metrics(_scrape(url))
+    text = _scrape(url)
+    second = parse_metrics(text)
     if not second:
         raise click.ClickException(
             f"{url} names no destination: it is no propagator, or a standby. Give --metrics URL of the one that sends."
         )
     rates = rates_of(first, second, time.monotonic() - began)
     click.echo("\n".join(table(second, rates, now=time.time())))
+    if unused := wrong_destinations(text):
+        click.echo(
+            f"{unused} of the destinations file are wrong and not in use: /readyz of this process names each, and"
+            " `consent-relay destinations check FILE` the cure",
+            err=True,
+        )
 
 
 def _scrape(url: str) -> str:
@@ -105,14 +118,8 @@ def _scrape(url: str) -> str:
 
 def parse_metrics(text: str) -> dict[str, DestinationMetrics]:
     """By destination. Raises ClickException for a text that is not in Prometheus' format."""
-    from prometheus_client.parser import text_string_to_metric_families
-
     found: dict[str, DestinationMetrics] = {}
-    try:
-        samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-    except ValueError:
-        raise click.ClickException("the response is not in Prometheus' text format: give --metrics URL") from None
-    for sample in samples:
+    for sample in _samples(text):
         name, labels = sample.name.removeprefix(PREFIX), sample.labels
         if name == sample.name or "destination" not in labels:
             continue
@@ -133,6 +140,26 @@ def parse_metrics(text: str) -> dict[str, DestinationMetrics]:
             case "delivered_until_timestamp_seconds":
                 one.delivered_until = sample.value
     return found
+
+
+def wrong_destinations(text: str) -> int:
+    """How many destinations of the file are not in use. Raises as `parse_metrics`."""
+    from propagator.config.reader import SETTING
+
+    return sum(
+        int(each.value)
+        for each in _samples(text)
+        if each.name == "consent_relay_wrong_entries" and each.labels["setting"] == SETTING
+    )
+
+
+def _samples(text: str) -> list[Sample]:
+    from prometheus_client.parser import text_string_to_metric_families
+
+    try:
+        return [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    except ValueError:
+        raise click.ClickException("the response is not in Prometheus' text format: give --metrics URL") from None
 
 
 def rates_of(

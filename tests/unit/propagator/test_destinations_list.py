@@ -148,6 +148,17 @@ def test_the_command_prints_the_table(page: str) -> None:
     assert "100,000 / 0" in result.output
 
 
+def test_destinations_that_are_wrong_in_the_file_are_counted(page: str) -> None:  # R45
+    """They are not in use, so they have no metrics of their own."""
+    settings = ("PROPAGATOR_DESTINATIONS", "INBOUND_FILE")
+    Page.texts = [BUSY + "".join(f'consent_relay_wrong_entries{{setting="CONSENT_RELAY_{s}"}} 2\n' for s in settings)]
+    result = run("--metrics", f"{page}/metrics")
+    assert result.exit_code == 0, result.output
+    assert "2 of the destinations file are wrong and not in use" in result.stderr
+    Page.texts = [BUSY + 'consent_relay_wrong_entries{setting="CONSENT_RELAY_PROPAGATOR_DESTINATIONS"} 0\n']
+    assert "not in use" not in run("--metrics", f"{page}/metrics").output
+
+
 def test_the_url_comes_from_the_settings(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
     Page.texts = [IDLE]
     monkeypatch.setenv("CONSENT_RELAY_METRICS_PORT", page.rpartition(":")[2])
