@@ -20,7 +20,7 @@ _WARM_UP_SECONDS = 5.0
 
 
 def measure(servers: Servers) -> list[Figure]:
-    """Two instances each of the API, the merge and the propagator; the clients go to an API that is ready."""
+    """Two instances each of API, relay, merge and propagator; the clients go to an API that is ready."""
     with (
         system(servers, OWN_WEBHOOK, environ=SHUTDOWN_DELAY) as stack,
         closing(SandboxClient.of(stack.endpoints)) as sandbox,

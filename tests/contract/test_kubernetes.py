@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -44,6 +45,7 @@ VERSIONS = ("1.30", "1.34", "1.37")
 SETTINGS: dict[str, type[ProcessSettings]] = {**LASTING, **PREPARATIONS}
 BASE = read(KUBERNETES / "base")
 SCALERS = list(yaml.safe_load_all((COMPONENTS / "autoscaling" / "scalers.yaml").read_text()))
+WEBHOOKS = list(yaml.safe_load_all((COMPONENTS / "webhooks" / "webhooks.yaml").read_text()))
 WORKLOADS = ("Deployment", "StatefulSet", "Job")
 COMPONENT = "app.kubernetes.io/component"
 STATE = "/var/lib/consent-relay"
@@ -111,7 +113,7 @@ def ports(rules: Iterable[Document]) -> set[int]:
 @pytest.mark.long
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_published_schemas_accept_it(version: str) -> None:
-    for document in [*BASE, *SCALERS]:
+    for document in [*BASE, *SCALERS, *WEBHOOKS]:
         kubernetes_validate.validate(document, version, strict=True)
 
 
@@ -255,6 +257,28 @@ def test_one_node_does_not_take_all_of_it(name: str) -> None:
     ]
     assert len(budgets) == (1 if workload["spec"]["replicas"] > 1 else 0)
     assert all(each["spec"]["maxUnavailable"] == 1 for each in budgets)
+
+
+def test_the_api_for_webhooks_is_an_api_with_little_weight() -> None:
+    for kind in ("Deployment", "Service", "PodDisruptionBudget"):
+        [own] = of_kind(WEBHOOKS, kind).values()
+        as_api = yaml.safe_load(re.sub(r"\bwebhooks\b", "api", yaml.safe_dump(own)))
+        api = copy.deepcopy(of_kind(BASE, kind)["api"])
+        if kind == "Deployment":
+            weights = [container(each)["resources"]["requests"].pop("cpu") for each in (as_api, api)]
+            assert weights == ["50m", "500m"]
+        assert as_api == api
+    [policy] = of_kind(WEBHOOKS, "NetworkPolicy").values()
+    given = policy["spec"]
+    assert matches(given["podSelector"], pod_labels(of_kind(WEBHOOKS, "Deployment")["webhooks"]))
+    for component, direction in (("api", "ingress"), ("api", "egress")):
+        everywhere = ports(
+            rule
+            for each in of_kind(BASE, "NetworkPolicy").values()
+            if matches(each["spec"]["podSelector"], {COMPONENT: "webhooks"})
+            for rule in each["spec"].get(direction, ())
+        )
+        assert ports(given[direction]) | everywhere == ports(policies(component, direction))
 
 
 def test_what_keeps_a_name_in_its_group_or_a_disk_is_a_stateful_set() -> None:
@@ -416,15 +440,15 @@ def test_kustomize_builds_the_base_as_it_is_read_here(tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_the_example_is_an_installation(tmp_path: Path) -> None:
-    """Built by the real program, with both components."""
+    """Built by the real program, with all components."""
     documents = built(EXAMPLE, tmp_path)
     for document in documents:
         if document["kind"] != "ServiceMonitor":
             kubernetes_validate.validate(document, VERSIONS[-1], strict=True)
     workloads = of_kind(documents, *WORKLOADS)
-    assert set(workloads) == set(SETTINGS)
+    assert set(workloads) == {*SETTINGS, "webhooks"}
     for name, workload in workloads.items():
-        check_settings(name, environment(workload, documents), tmp_path)
+        check_settings("api" if name == "webhooks" else name, environment(workload, documents), tmp_path)
         assert container(workload)["image"].startswith("images.example.com/consent-relay:")
     scaled = of_kind(documents, "HorizontalPodAutoscaler")
     assert all("replicas" not in workloads[name]["spec"] for name in scaled)

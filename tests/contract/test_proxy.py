@@ -34,7 +34,7 @@ def test_nginx_accepts_it(tmp_path: Path) -> None:
 
 def test_it_closes_idle_connections_before_our_servers_do() -> None:
     """Else a request may be sent on a connection that is being closed, and is lost."""
-    assert len(values("keepalive_timeout")) == 3
+    assert len(values("keepalive_timeout")) == 4
     assert max(values("keepalive_timeout")) <= http_server.HEAD_SECONDS / 2
 
 

@@ -75,8 +75,11 @@ class _Named(httpx.HTTPTransport):
         return super().handle_request(request)
 
 
-def configured(directory: Path, *, api: str, gate: str, status: str, user: str = "") -> Nginx:
-    """``api``, ``gate``, ``status``: host:port of the one instance of each; ``user``: of the workers, where root starts
+def configured(
+    directory: Path, *, api: str, gate: str, status: str, webhooks: str | None = None, user: str = ""
+) -> Nginx:
+    """``api``, ``gate``, ``status``: host:port of the one instance of each; ``webhooks``: of an API for these alone, if
+    that is another; ``user``: of the workers, where root starts
     it."""
     program = unpacked("nginx", package="nginx", directory=directory)
     authority = Authority.create(directory, "authority")
@@ -86,6 +89,7 @@ def configured(directory: Path, *, api: str, gate: str, status: str, user: str =
     for pattern, here in (
         (r"server api-1\.internal:8080", f"server {api}"),
         (r"    server api-2\.internal:8080.*\n", ""),
+        (r"server webhooks\.internal:8080", f"server {webhooks or api}"),
         (r"server gate-1\.internal:8082", f"server {gate}"),
         (r"    server gate-2\.internal:8082.*\n", ""),
         (r"server status\.internal:8083", f"server {status}"),

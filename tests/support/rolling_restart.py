@@ -20,9 +20,10 @@ LOOK_SECONDS = 0.2
 """Between two looks of the load balancer at an instance's /readyz."""
 SHUTDOWN_DELAY = {"CONSENT_RELAY_API_SHUTDOWN_DELAY": "2", "CONSENT_RELAY_GATE_SHUTDOWN_DELAY": "2"}
 """Settings: for how long a load balancer may take to notice."""
-_SECOND = ("api", "suppression", "propagator")
+_SECOND = ("api", "relay", "suppression", "propagator")
+"""What every choice passes on its way to a tool: two of each, as the kustomize base has them."""
 _ORDER = (
-    *("gate", "propagator-2", "propagator", "suppression-2", "suppression", "relay", "ingest", "lag"),
+    *("gate", "propagator-2", "propagator", "suppression-2", "suppression", "relay-2", "relay", "ingest", "lag"),
     *("api-2", "api"),
 )
 """As docs/running.md has it."""
@@ -45,7 +46,7 @@ class Answered:
 
 
 def with_second_instances(stack: Stack) -> list[Instance]:
-    """Start a second API, merge and propagator, and return both APIs."""
+    """Start a second API, relay, merge and propagator, and return both APIs."""
     for kind in _SECOND:
         stack.add_worker(kind)
     metrics = stack.endpoints.metrics["api"]
