@@ -25,7 +25,7 @@ _VARYING = (
     re.compile(r"[0-9a-f]{8}\.\.\.|[0-9a-f]{32}"),
     *(re.compile(rf"http://127\.0\.0\.1:\d+/{kind}/[\w-]+(\.\.\.)?") for kind in "pu"),
 )
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\d|\d{1,2} [^\W\d]+ 20\d\d|\d\d:\d\d:\d\d")
+_MOMENT_OR_TRACE = re.compile(r"\d{4}-\d\d-\d\d|\d{1,2} [^\W\d]+ 20\d\d|\d\d:\d\d:\d\d|\b[0-9a-f]{32}\b")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,5 +134,5 @@ def difference(shown: Any, answered: Any, at: str = "") -> str | None:
 
 
 def same_text(shown: str, printed: str) -> bool:
-    """Whether the words are the same, whatever the lines, dates and times."""
-    return _MOMENT.sub("-", shown).split() == _MOMENT.sub("-", printed).split()
+    """Whether the words are the same, whatever the lines, dates, times and ids of traces."""
+    return _MOMENT_OR_TRACE.sub("-", shown).split() == _MOMENT_OR_TRACE.sub("-", printed).split()
