@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,9 @@ from local_stack.stack import Stack
 
 LOOK_SECONDS = 0.2
 """Between two looks of the load balancer at an instance's /readyz."""
+MIN_READY_SECONDS = 1.0
+"""For which an instance is ready before the next one is stopped, as minReadySeconds of the kustomize base: else both
+may be missing from the load balancer's list between two looks."""
 SHUTDOWN_DELAY = {"CONSENT_RELAY_API_SHUTDOWN_DELAY": "2", "CONSENT_RELAY_GATE_SHUTDOWN_DELAY": "2"}
 """Settings: for how long a load balancer may take to notice."""
 _SECOND = ("api", "relay", "suppression", "propagator")
@@ -76,6 +80,7 @@ def roll(stack: Stack) -> dict[str, str]:
         child.stop()
         ended[name] = child.exit_text
         stack.restart(name, seconds=180)
+        time.sleep(MIN_READY_SECONDS)
     return ended
 
 
