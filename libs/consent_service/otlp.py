@@ -22,7 +22,7 @@ from consent_service.spans import (
     EXPORT_INTERVAL_MILLIS,
     EXPORT_SPANS,
     QUEUE_SPANS,
-    Attributes,
+    EndedSpan,
     Kind,
 )
 from consent_service.trace_context import TraceContext
@@ -76,31 +76,20 @@ class OtlpExporter:
         )
         self._tracer = self._provider.get_tracer("consent-relay", release)
 
-    def export(
-        self,
-        name: str,
-        span: TraceContext,
-        *,
-        parent: TraceContext | None,
-        start: int,
-        end: int,
-        kind: Kind,
-        attributes: Attributes,
-        error: str | None,
-    ) -> None:
-        """See `spans.Exporter`. Times in nanoseconds since the epoch."""
-        self._ids.give(span)
+    def export(self, ended: EndedSpan) -> None:
+        """See `spans.Exporter`."""
+        self._ids.give(ended.span)
         started = self._tracer.start_span(
-            name,
-            context=_below(parent),
-            kind=_KINDS[kind],
-            attributes=dict(attributes),
-            start_time=start,
+            ended.name,
+            context=_below(ended.parent),
+            kind=_KINDS[ended.kind],
+            attributes=dict(ended.attributes),
+            start_time=ended.start,
             record_exception=False,
         )
-        if error is not None:
-            started.set_status(trace.StatusCode.ERROR, error)
-        started.end(end)
+        if ended.error is not None:
+            started.set_status(trace.StatusCode.ERROR, ended.error)
+        started.end(ended.end)
 
     def close(self) -> None:
         """Sends what waits, and gives up where the collector does not answer in time."""

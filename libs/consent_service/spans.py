@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Literal, Protocol
 
@@ -29,22 +30,25 @@ _MISSING = (
 )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EndedSpan:
+    """`start`, `end`: nanoseconds since the epoch. `error`: why it failed."""
+
+    name: str
+    span: TraceContext
+    parent: TraceContext | None
+    start: int
+    end: int
+    kind: Kind
+    attributes: Attributes
+    error: str | None
+
+
 class Exporter(Protocol):
     """Takes spans that have ended. `export` never blocks and never raises; `close` takes twice
     `CLOSE_SECONDS` at most."""
 
-    def export(
-        self,
-        name: str,
-        span: TraceContext,
-        *,
-        parent: TraceContext | None,
-        start: int,
-        end: int,
-        kind: Kind,
-        attributes: Attributes,
-        error: str | None,
-    ) -> None: ...
+    def export(self, ended: EndedSpan) -> None: ...
 
     def close(self) -> None: ...
 
@@ -101,14 +105,16 @@ def end(
     """The span ends now; it began at `start`, of `now`. Nothing happens where it is None or not sampled."""
     if _exporter is not None and span is not None and span.sampled:
         _exporter.export(
-            name,
-            span,
-            parent=parent,
-            start=start,
-            end=time.time_ns(),
-            kind=kind,
-            attributes=attributes or {},
-            error=error,
+            EndedSpan(
+                name=name,
+                span=span,
+                parent=parent,
+                start=start,
+                end=time.time_ns(),
+                kind=kind,
+                attributes=attributes or {},
+                error=error,
+            )
         )
 
 

@@ -7,56 +7,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from consent_service import spans
-from consent_service.trace_context import TraceContext
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class KeptSpan:
-    """As it was exported. Times in nanoseconds since the epoch."""
-
-    name: str
-    span: TraceContext
-    parent: TraceContext | None
-    start: int
-    end: int
-    kind: spans.Kind
-    attributes: spans.Attributes
-    error: str | None
+from consent_service.spans import EndedSpan
 
 
 @dataclass(kw_only=True, slots=True)
 class KeptSpans:
     """In the order in which they ended."""
 
-    spans: list[KeptSpan] = field(default_factory=list)
+    spans: list[EndedSpan] = field(default_factory=list)
 
-    def named(self, name: str) -> list[KeptSpan]:
+    def named(self, name: str) -> list[EndedSpan]:
         return [each for each in self.spans if each.name == name]
 
-    def export(
-        self,
-        name: str,
-        span: TraceContext,
-        *,
-        parent: TraceContext | None,
-        start: int,
-        end: int,
-        kind: spans.Kind,
-        attributes: spans.Attributes,
-        error: str | None,
-    ) -> None:
-        self.spans.append(
-            KeptSpan(
-                name=name,
-                span=span,
-                parent=parent,
-                start=start,
-                end=end,
-                kind=kind,
-                attributes=attributes,
-                error=error,
-            )
-        )
+    def export(self, ended: EndedSpan) -> None:
+        self.spans.append(ended)
 
     def close(self) -> None:
         """Nothing is left to send."""
