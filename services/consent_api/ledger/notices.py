@@ -240,7 +240,14 @@ def refusals(
     new = {name for each in accepted if (name := named(each)) is not None}
     if not new:
         return {}
-    ids = sorted({(tenant, notice_id) for tenant, notice_id, *_ in new})
+    known = registered(connection, {(each.tenant, each.notice_id) for each in new})
+    found = {each: fault(each, known.get((each.tenant, each.notice_id), Registered()), required) for each in new}
+    return {each: SubmissionInvalidError([wrong]) for each, wrong in found.items() if wrong is not None}
+
+
+def registered(connection: Connection, notices: Collection[tuple[str, str]]) -> dict[tuple[str, str], Registered]:
+    """By tenant and id, in one statement; absent where the registry has nothing of it."""
+    ids = sorted(notices)
     rows = connection.execute(_REGISTERED, {"tenants": [each for each, _ in ids], "ids": [each for _, each in ids]})
     known: dict[tuple[str, str], Registered] = {}
     for row in rows:
@@ -250,8 +257,7 @@ def refusals(
             of_id.stale.add(row.version)
         if row.ended_older:
             of_id.required.add(row.version)
-    found = {each: fault(each, known.get((each.tenant, each.notice_id), Registered()), required) for each in new}
-    return {each: SubmissionInvalidError([wrong]) for each, wrong in found.items() if wrong is not None}
+    return known
 
 
 def named(each: ValidDecision) -> Named | None:

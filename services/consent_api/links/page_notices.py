@@ -80,8 +80,9 @@ def _add(connection: Connection, tenant: str, new: Collection[Notice]) -> None:
     now = database.clock(connection)
     for each in new:
         notices.add(connection, tenant, each, now=now)
-        found = notices.find(connection, tenant, each.notice_id, each.version, each.language)
-        if found is not None and found.stale_at is not None:
+    known = notices.registered(connection, {(tenant, each.notice_id) for each in new})
+    for each in new:
+        if each.version in known[tenant, each.notice_id].stale:
             what = {"tenant": tenant, "notice": each.notice_id, "version": each.version}
             log.error(
                 "a page shows a stale notice, and can take no yes: change notice.version of its theme", extra=what
