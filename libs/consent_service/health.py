@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 from typing import Any, ClassVar, NamedTuple
@@ -19,6 +20,8 @@ from prometheus_client.registry import Collector
 MOST_CONNECTIONS = 32
 CONNECTION_SECONDS = 15.0
 _MOST_HEAD_BYTES = 16_384
+_CLOSE_SECONDS = 0.1
+"""A process that ends waits so long for this server: the work of a merge waits for its successor meanwhile."""
 _NOT_STARTED = "not started"
 
 
@@ -171,7 +174,8 @@ class Server:
         handler = type("Handler", (_Handler,), {"registry": registry, "health": health})
         self._http = _PagesServer((host, port), handler)
         self.port: int = self._http.server_address[1]
-        self._thread = threading.Thread(target=self._http.serve_forever, name="observability", daemon=True)
+        serve = partial(self._http.serve_forever, _CLOSE_SECONDS)
+        self._thread = threading.Thread(target=serve, name="observability", daemon=True)
         self._thread.start()
 
     def close(self) -> None:

@@ -106,8 +106,13 @@ class PartitionTasks:
         await asyncio.gather(*(task.suspend() for task in self._live.values()), *self._leaving)
 
     async def close(self) -> None:
-        """The process stops: finish or abandon everything. Raises the first failure, after all have ended."""
-        results = await asyncio.gather(*map(self._end, self._live.values()), *self._leaving, return_exceptions=True)
+        """The process stops: finish or abandon everything. Raises the first failure, after all have ended.
+
+        A handler may share its work with those of other topics, as the merge does: all finish before one is closed.
+        """
+        tasks = tuple(self._live.values())
+        results = await asyncio.gather(*(task.suspend() for task in tasks), *self._leaving, return_exceptions=True)
+        results += await asyncio.gather(*(task.close() for task in tasks), return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException):
                 raise result
@@ -128,10 +133,6 @@ class PartitionTasks:
             place = (self._stream.name, topic, str(partition))
             self._metrics.outstanding.labels(*place).set(task.tracker.outstanding)
             self._metrics.paused.labels(*place).set(task.paused)
-
-    async def _end(self, task: PartitionTask) -> None:
-        await task.suspend()
-        await task.close()
 
     def _new(self, tp: TP, group_metadata: ConsumerGroupMetadata) -> PartitionTask:
         return PartitionTask(

@@ -34,9 +34,12 @@ class Handler:
     def __init__(self, name: str, log: list[str], ownership: Ownership) -> None:
         self.name, self.log, self.ownership = name, log, ownership
         self.keep = False
+        self.kept: list[Chunk] = []
 
     async def process(self, chunk: Chunk) -> None:
-        if not self.keep:
+        if self.keep:
+            self.kept.append(chunk)
+        else:
             chunk.acknowledge()
 
     async def close(self) -> None:
@@ -130,6 +133,21 @@ async def test_both_stay_open_over_a_rebalance_or_neither_does(bench: Bench) -> 
     assert sorted(bench.log[:2]) == ["close bulk", "close live"]
     assert sorted(bench.log[2:]) == ["open bulk", "open live"]
     await bench.partition_tasks.close()
+
+
+async def test_no_topic_is_closed_at_the_end_before_the_others_have_finished_their_work(bench: Bench) -> None:
+    await bench.assign(LIVE, BULK)
+    bench.log.clear()
+    bench.handlers[LIVE].keep = True
+    bench.deliver(LIVE, 0, 3)
+    await settled()
+    closing = asyncio.create_task(bench.partition_tasks.close())
+    await settled()
+    assert bench.log == []
+    bench.handlers[LIVE].kept.pop().acknowledge()
+    await closing
+    assert sorted(bench.log) == ["close bulk", "close live"]
+    assert bench.partition_tasks.committable() == {LIVE: 3}
 
 
 async def test_a_handler_that_keeps_its_positions_is_read_from_them_after_a_rebalance_too(bench: Bench) -> None:
