@@ -43,14 +43,16 @@ DOCS = Path(__file__).parents[2] / "docs"
     "--docs",
     type=click.Path(path_type=Path, file_okay=False),
     default=None,
-    help="Where benchmarks.md and benchmarks.json go. Default: docs/ after a run of all of them, else nowhere.",
+    help="Where their figures in benchmarks.md and benchmarks.json are replaced. Default: docs/ after a run of all of"
+    " them, else nowhere.",
 )
 def bench(names: tuple[str, ...], docs: Path | None) -> None:
     """Measure, against baselines in the same run, and report which targets are met.
 
     NAME is one or more of codec, transport, suppression_stage, recovery, check, end_to_end, push, lanes, resolved,
     propagator, scale, verify, inbound, rolling, footprint, migrate; without one, all run, which takes about half an
-    hour, and docs/benchmarks.md and docs/benchmarks.json are written.
+    hour, and docs/benchmarks.md and docs/benchmarks.json are written: with --docs docs, of the named ones alone, where
+    each says when and on what it was measured.
 
     Kafka, the registry and PostgreSQL are started as the tests start them; CONSENT_RELAY_TEST_SERVERS may name a file
     with servers that run already. Leave the machine alone meanwhile. The exit code is 1 when a benchmark failed; a
@@ -69,7 +71,7 @@ def bench(names: tuple[str, ...], docs: Path | None) -> None:
     if docs is None and not names and not failed:
         docs = DOCS
     if docs is not None:
-        write(docs, outcomes, load=load, minutes=(time.monotonic() - began) / 60)
+        write(docs, outcomes, load=load, order=NAMES)
         console.print(f"written: {docs / 'benchmarks.md'}, {docs / 'benchmarks.json'}", highlight=False)
     if failed:
         console.print(f"failed: {', '.join(failed)}", style="bold red")

@@ -6,10 +6,11 @@ import json
 import os
 import platform
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -40,21 +41,27 @@ def verdict(figure: Figure) -> str:
     return f"missed by {abs(figure.value - figure.target) / figure.target:.0%}"
 
 
-def write(docs: Path, outcomes: Sequence[Outcome], *, load: float, minutes: float) -> None:
-    """Replace the figures in benchmarks.md, whose prose stays, and all of benchmarks.json."""
-    about = machine() | {"date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "load before the run": f"{load:.1f}"}
-    found = [
-        {"name": outcome.name, "seconds": round(outcome.seconds, 1), "failure": outcome.failure}
-        | {"figures": [asdict(figure) | {"met": figure.met} for figure in outcome.figures]}
-        for outcome in outcomes
-    ]
-    (docs / "benchmarks.json").write_text(json.dumps({"machine": about, "benchmarks": found}, indent=2) + "\n")
+def write(docs: Path, outcomes: Sequence[Outcome], *, load: float, order: Sequence[str]) -> None:
+    """Replace the figures of these benchmarks in benchmarks.md, whose prose stays, and in benchmarks.json. Those of
+    others stay as they were measured. `load`: of the machine before the run; `order`: the names of all benchmarks."""
+    measured = machine() | {"date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "load before": f"{load:.1f}"}
+    kept = {found["name"]: found for found in _read(docs / "benchmarks.json")}
+    for outcome in outcomes:
+        figures = [asdict(figure) | {"met": figure.met} for figure in outcome.figures]
+        kept[outcome.name] = asdict(outcome) | {"figures": figures, "measured": measured}
+    found = [kept[name] for name in order if name in kept]
+    (docs / "benchmarks.json").write_text(json.dumps({"benchmarks": found}, indent=2) + "\n")
     page = docs / "benchmarks.md"
     text = page.read_text() if page.exists() else f"# Benchmarks\n\n{BEGIN}\n{END}\n"
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    figures = "\n".join(_figures(outcomes, about, minutes))
-    page.write_text(f"{before}{BEGIN}\n\n{figures}\n{END}{after}")
+    lines = "\n".join(line for each in found for line in _section(each))
+    page.write_text(f"{before}{BEGIN}\n{lines}\n{END}{after}")
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(path.read_text())["benchmarks"] if path.exists() else []
+    return found
 
 
 def machine() -> dict[str, str]:
@@ -73,17 +80,21 @@ def _processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def _figures(outcomes: Sequence[Outcome], about: dict[str, str], minutes: float) -> Iterator[str]:
-    yield from (f"* {name}: {value}" for name, value in about.items())
-    yield f"* the whole run: {minutes:.1f} minutes"
-    if float(about["load before the run"]) > BUSY:
-        yield f"* **the machine was busy with other work (load above {BUSY}): trust the ratios, not the values**"
-    for outcome in outcomes:
-        yield f"\n### {outcome.name}\n\n{outcome.about}\n\n| figure | value | target | |\n|---|--:|--:|---|"
-        for figure in outcome.figures:
-            yield f"| {figure.name} | {figure.text} | {figure.target_text} | {verdict(figure)} |"
-        if outcome.failure:
-            yield f"| {outcome.name} | failed | | {outcome.failure} |"
-        for how in dict.fromkeys(figure.how for figure in outcome.figures if figure.how):
-            yield f"\n{how[0].upper()}{how[1:]}."
-    yield ""
+def _section(found: dict[str, Any]) -> Iterator[str]:
+    measured = found["measured"]
+    yield f"\n### {found['name']}\n\n{found['about']}\n"
+    yield (
+        f"Measured {measured['date']} on {measured['processor']}, {measured['memory']}, {measured['system']}; load"
+        f" before {measured['load before']}; in {found['seconds']:.0f} s."
+    )
+    if float(measured["load before"]) > BUSY:
+        yield f"\n**The machine was busy with other work (load above {BUSY}): trust the ratios, not the values.**"
+    yield "\n| figure | value | target | |\n|---|--:|--:|---|"
+    names = {each.name for each in fields(Figure)}
+    figures = [Figure(**{name: value for name, value in each.items() if name in names}) for each in found["figures"]]
+    for figure in figures:
+        yield f"| {figure.name} | {figure.text} | {figure.target_text} | {verdict(figure)} |"
+    if found["failure"]:
+        yield f"| {found['name']} | failed | | {found['failure']} |"
+    for how in dict.fromkeys(figure.how for figure in figures if figure.how):
+        yield f"\n{how[0].upper()}{how[1:]}."
