@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import partial
 
 import click
 import httpx
@@ -19,7 +20,7 @@ from tests.bench.page import machine
 from tests.bench.running_servers import running_servers
 from tests.bench.sandbox_client import SandboxClient
 from tests.bench.system import OWN_WEBHOOK, system
-from tests.soak.rounds import ACCOUNT, Round, play
+from tests.soak.rounds import ACCOUNT, Round, fill_tables, play
 from tests.soak.samples import Samples, sampled
 from tests.soak.verdicts import TOLERANCES, WARM_UP_SHARE, Verdict, judge
 
@@ -40,8 +41,9 @@ def soak(minutes: float, rate: float) -> None:
     """Run the whole system under a steady load, and report whether anything grows.
 
     The same people change their minds every 20 s, one request a choice, and a webhook is sent each; the gate is asked
-    once a second. Leave the machine alone meanwhile. The exit code is 1 where a figure is not flat, a choice did not
-    reach the webhook, or a process ended.
+    once a second. Before that 50,000 refusals are imported, so that tables in memory have grown to their limits. Leave
+    the machine alone meanwhile. The exit code is 1 where a figure is not flat, a choice did not reach the webhook, or a
+    process ended.
     """
     console, load = Console(), os.getloadavg()[0]
     with (
@@ -52,9 +54,12 @@ def soak(minutes: float, rate: float) -> None:
     ):
         sandbox.answer_at_once(ACCOUNT)
         pids = {name: stack.endpoints.pids[name] for name in PROCESSES}
+        with console.status("importing, so that the tables have what they keep in memory"):
+            last_call = fill_tables(stack.endpoints, sandbox)
         with sampled(pids, lambda: _check(gate)) as samples:
             began = time.monotonic()
-            rounds = _rounds(console, minutes, lambda number: play(stack.endpoints, sandbox, number=number, rate=rate))
+            one = partial(play, stack.endpoints, sandbox, rate=rate)
+            rounds = _rounds(console, minutes, one, last_call)
             seconds = time.monotonic() - began
     verdicts = list(judge(samples, rounds, seconds))
     console.print(_table(verdicts))
@@ -72,13 +77,13 @@ def _check(gate: httpx.Client) -> None:
     gate.post("/v1/check", json=body).raise_for_status()
 
 
-def _rounds(console: Console, minutes: float, one: Callable[[int], Round]) -> list[Round]:
+def _rounds(console: Console, minutes: float, one: Callable[..., Round], last_call: int) -> list[Round]:
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"))
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
         task = progress.add_task("under load", total=minutes * 60)
         began, rounds = time.monotonic(), list[Round]()
         while time.monotonic() - began < minutes * 60:
-            rounds.append(one(len(rounds)))
+            rounds.append(one(number=len(rounds), after=rounds[-1].last_call if rounds else last_call))
             progress.update(task, completed=time.monotonic() - began)
     return rounds
 
