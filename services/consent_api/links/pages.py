@@ -109,8 +109,8 @@ def preferences(page: Page, person: Person, form: str, *, signal: bool = False) 
     return _respond(page, "preferences.html", groups=shown, form=form, to_refuse=to_refuse, refused=refused)
 
 
-def receipt(page: Page, saved: Sequence[Saved], person: Person) -> Response:
-    """What was recorded, to keep, and what applies since."""
+def receipt(page: Page, saved: Sequence[Saved], person: Person, *, not_saved: Sequence[Setting] = ()) -> Response:
+    """What was recorded, to keep, and what applies since. ``not_saved``: to what a yes was not recorded."""
     words = page.words
     rows = [
         {
@@ -130,7 +130,10 @@ def receipt(page: Page, saved: Sequence[Saved], person: Person) -> Response:
         }
         for each in person.settings
     ]
-    return _respond(page, "receipt.html", saved=rows, settings=now, at=words.moment(person.at))
+    refused = [_named(page, each.purpose, each.channel) for each in not_saved]
+    return _respond(
+        page, "receipt.html", saved=rows, settings=now, at=words.moment(person.at), not_saved=", ".join(refused)
+    )
 
 
 def history(page: Page, events: Sequence[Event]) -> Response:

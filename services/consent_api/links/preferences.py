@@ -67,10 +67,21 @@ class Change:
     """The browser asked for it, and not the form."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """What a form asks for. ``outdated``: the settings with a yes that is not recorded, as the page is no longer
+    current."""
+
+    changes: tuple[Change, ...] = ()
+    outdated: tuple[Setting, ...] = ()
+    accepts_nothing: bool = False
+    """It accepts all, of a page without a question."""
+
+
 def changes(
     theme: Theme, shown: Shown, now: Person, fields: Mapping[str, str], *, notice: str, signal: bool = False
-) -> list[Change] | None:
-    """What a form asks to record. None: only permissions, by a page that is no longer current. Pure.
+) -> Asked:
+    """What a form asks to record. Pure.
 
     A refusal is recorded whatever has changed since the page was made: also of what this process does not have on the
     page, as its theme is a newer one or wrong. A permission is not, where the person, or someone on another page, has
@@ -81,9 +92,9 @@ def changes(
     """
     action = fields.get("action")
     if action == "refuse":
-        return [Change(channel=channel, answer=OFF) for channel in now.channels]
+        return Asked(changes=tuple(Change(channel=channel, answer=OFF) for channel in now.channels))
     found: list[Change] = []
-    outdated = False
+    outdated: list[Setting] = []
     gone = _gone(shown, now)
     for setting in (*now.settings, *gone):
         answer = ON if action == "accept" else fields.get(setting.key)
@@ -97,10 +108,12 @@ def changes(
             purpose=purpose if setting not in gone else None,
         )
         if signal and is_sold:
-            is_own_yes = answer == ON and action != "accept" and shown.signal
-            if not is_own_yes and setting.state is not State.OFF:
-                found.append(of_setting(answer=OFF, by_signal=True))
-            if not is_own_yes:
+            is_specific_yes = answer == ON and action != "accept"
+            if not (is_specific_yes and shown.signal):
+                if setting.state is not State.OFF:
+                    found.append(of_setting(answer=OFF, by_signal=True))
+                elif is_specific_yes:
+                    outdated.append(setting)
                 continue
         if answer not in (ON, OFF, *PAUSES) or answer == _answered(shown.states.get(setting.key)):
             continue
@@ -108,12 +121,13 @@ def changes(
             continue
         is_current = shown.notice == notice and shown.states.get(setting.key) == setting.state
         if answer == ON and (setting in gone or not is_current):
-            outdated = True
+            outdated.append(setting)
             continue
         # Nothing follows a pause where nothing was permitted, or where it is not known what was.
         goes_on = setting.state is State.ON and setting not in gone
         found.append(of_setting(answer=answer if goes_on or answer == ON else OFF))
-    return found if found or not outdated else None
+    accepts_nothing = action == "accept" and not (now.settings or gone)
+    return Asked(changes=tuple(found), outdated=tuple(outdated), accepts_nothing=accepts_nothing)
 
 
 def _gone(shown: Shown, now: Person) -> list[Setting]:
@@ -233,10 +247,12 @@ class PreferenceCentre:
         shown = msgspec.structs.replace(shown, states=states)
         notice = notice_shown(page.theme, page.language)
         asked = changes(page.theme, shown, now, fields, notice=notice, signal=signal)
-        if asked is None:
+        if fields.get("action") == "refuse" and not asked.changes:
+            raise ChoiceRefusedError("this installation has no channel of the person any more")
+        if not asked.changes and (asked.outdated or asked.accepts_nothing):
             self._links.count(LinkKind.PREFERENCES, "outdated")
             return pages.fault(page, 409)
-        saved = await self._record(opened, asked)
+        saved = await self._record(opened, asked.changes)
         if saved:
             # It is recorded, and the person is to see that, even where the ledger cannot be read any more.
             try:
@@ -244,7 +260,7 @@ class PreferenceCentre:
             except LedgerUnavailableError:
                 now = replace(now, settings=())
         self._links.count(LinkKind.PREFERENCES, "recorded")
-        return pages.receipt(page, saved, now)
+        return pages.receipt(page, saved, now, not_saved=asked.outdated)
 
     async def _record(self, opened: Opened, asked: Sequence[Change]) -> list[Saved]:
         if not asked:

@@ -411,12 +411,53 @@ def test_a_page_that_is_saved_where_the_tenant_s_theme_is_wrong_refuses(
     receipt = restarted.post(path, data={"form": form, "action": "save", "email.promotions": "off"}, headers=GPC)
     assert receipt.status_code == 200
     assert "Nothing has changed" not in receipt.text
+    assert "Not saved" not in receipt.text
     refused = recorded(engine)[before:]
     methods = {each.purpose: each.evidence["capture_method"] for each in refused}
     assert methods == {"promotions": "preference-centre", "newsletter": "global-privacy-control"}
     assert {each.status for each in refused} == {"withdrawn"}
     assert not permitted(client)
     assert not permitted(client, purpose="newsletter")
+
+
+@pytest.mark.parametrize(
+    ("language", "not_saved"),
+    [("en", "Not saved: your yes to survey – E-mail."), ("fr", "Non enregistré : votre oui à survey – E-mail.")],
+)
+def test_a_receipt_names_the_yes_that_was_not_saved_beside_the_no_that_was(
+    person: TestClient, client: TestClient, restarted: TestClient, language: str, not_saved: str
+) -> None:
+    grant(client, address=EMAIL)
+    path = preferences_path(client)
+    answers = {"action": "save", "email.promotions": "off", "email.survey": "on"}
+    form = form_of(person.get(path).text)
+    receipt = restarted.post(f"{path}?lang={language}", data={"form": form, **answers})
+    assert (receipt.status_code, not_saved in receipt.text) == (200, True)
+    assert not permitted(client)
+    assert not permitted(client, purpose="survey")
+
+
+def test_accepting_all_where_nothing_can_be_chosen_is_not_said_to_be_an_answer(
+    client: TestClient, restarted: TestClient, engine: Engine
+) -> None:
+    path = preferences_path(client)
+    page = restarted.get(path).text
+    assert 'value="accept"' not in page
+    answer = restarted.post(path, data={"form": form_of(page), "action": "accept"})
+    assert (answer.status_code, "nothing was saved" in answer.text) == (409, True)
+    assert recorded(engine) == []
+    assert restarted.post(path, data={"form": form_of(page), "action": "refuse"}).status_code == 200
+    assert [(each.purpose, each.status) for each in recorded(engine)] == [("*", "withdrawn")]
+
+
+def test_refusing_all_by_a_link_of_a_channel_that_is_no_more_is_not_said_to_be_saved(
+    person: TestClient, client: TestClient, ledger: Ledger, engine: Engine
+) -> None:
+    of = Link(tenant="acme", kind=LinkKind.PREFERENCES, channel="fax", address=PHONE)
+    path = f"/p/{Links(lambda: ledger.context.keyring).token(of)}"
+    answer = person.post(path, data={"form": form_of(person.get(path).text), "action": "refuse"})
+    assert (answer.status_code, "Nothing was changed" in answer.text) == (503, True)
+    assert recorded(engine) == []
 
 
 def test_pages_cannot_be_framed_and_load_nothing(person: TestClient, client: TestClient) -> None:

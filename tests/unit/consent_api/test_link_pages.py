@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import product
@@ -19,7 +20,7 @@ from consent_api.links.limits import Allowance, Uses
 from consent_api.links.opening import caller_of
 from consent_api.links.pages import Page
 from consent_api.links.person import Person, Setting, State
-from consent_api.links.preferences import Change, Shown, changes
+from consent_api.links.preferences import Asked, Change, Shown, changes
 from consent_api.links.theme import Colours, Theme, contrast, not_known, offered, read_themes
 from consent_api.links.token import Link, LinkKind
 from consent_api.settings import PublicLinkSettings
@@ -259,20 +260,16 @@ def test_a_refusal_is_always_recorded_and_a_permission_only_by_a_current_page(
     asked = Shown(notice=NOTICE, states={"email.promotions": shown.value})
     found = changes(theme, asked, one_setting(current), fields, notice=NOTICE)
     unchanged = answer == pages.answered(shown)
-    if answer in (None, "other") or unchanged:
-        assert found == []
+    answers = [each.answer for each in found.changes]
+    is_outdated = answer == "on" and not unchanged and current not in (State.ON, shown)
+    assert [each.key for each in found.outdated] == (["email.promotions"] if is_outdated else [])
+    if answer in (None, "other") or unchanged or is_outdated or (answer == "on" and current is State.ON):
+        assert answers == []
     elif answer == "on":
-        if current is State.ON:
-            assert found == []
-        elif current is shown:
-            assert found is not None
-            assert [each.answer for each in found] == ["on"]
-        else:
-            assert found is None
+        assert answers == ["on"]
     else:
-        assert found is not None
         # Nothing follows a pause where nothing was permitted.
-        assert [each.answer for each in found] == [answer if current is State.ON else "off"]
+        assert answers == [answer if current is State.ON else "off"]
 
 
 @pytest.mark.parametrize(
@@ -304,8 +301,7 @@ def test_a_browser_s_signal_refuses_sale_and_sharing_and_lifts_nothing(
     fields = {"action": action, **({"email.promotions": answer} if answer is not None else {})}
     shown = Shown(notice=NOTICE, states={"email.promotions": state.value}, signal=page_knew)
     found = changes(marked, shown, one_setting(state), fields, notice=NOTICE, signal=True)
-    assert found is not None
-    assert [each.answer for each in found] == ([recorded] if recorded is not None else [])
+    assert [each.answer for each in found.changes] == ([recorded] if recorded is not None else [])
     # No purpose that is not so marked is touched.
     unmarked = changes(theme, shown, one_setting(state), fields, notice=NOTICE, signal=True)
     assert unmarked == changes(theme, shown, one_setting(state), fields, notice=NOTICE)
@@ -323,14 +319,43 @@ def test_a_refusal_of_what_is_no_more_on_the_page_is_recorded_and_a_permission_i
     asked = Shown(notice=NOTICE, states={"email.promotions": shown.value})
     nothing = Person(at=0, settings=(), channels=("email",))
     found = changes(here, asked, nothing, fields, notice=NOTICE)
+    gone = Setting(purpose="promotions", channel="email", state=shown)
     if answer in (None, "other") or answer == pages.answered(shown):
-        assert found == []
+        assert found == Asked()
     elif answer == "on":
-        assert found is None
+        assert found == Asked(outdated=(gone,))
     else:
-        assert found == [Change(channel="email", purpose_id="promotions", answer="off")]
+        assert found == Asked(changes=(Change(channel="email", purpose_id="promotions", answer="off"),))
     accepted = changes(here, asked, nothing, {"action": "accept"}, notice=NOTICE)
-    assert accepted == ([] if shown is State.ON else None)
+    assert accepted == (Asked() if shown is State.ON else Asked(outdated=(gone,)))
+
+
+def test_a_yes_that_is_not_recorded_is_named_beside_what_is(theme: Theme) -> None:
+    states = {"email.promotions": "unset", "sms.promotions": "on"}
+    fields = {"email.promotions": "on", "sms.promotions": "off"}
+    nothing = Person(at=0, settings=(), channels=("email", "sms"))
+    found = changes(not_known("acme"), Shown(notice=NOTICE, states=states), nothing, fields, notice=NOTICE)
+    assert [(each.channel, each.answer) for each in found.changes] == [("sms", "off")]
+    assert [each.key for each in found.outdated] == ["email.promotions"]
+
+
+def test_accepting_all_of_a_page_without_a_question_accepts_nothing(theme: Theme) -> None:
+    nothing = Person(at=0, settings=(), channels=("email",))
+    empty = Shown(notice=NOTICE, states={})
+    for action, accepts_nothing in (("accept", True), ("save", False), ("refuse", False)):
+        found = changes(theme, empty, nothing, {"action": action}, notice=NOTICE)
+        assert found.accepts_nothing is accepts_nothing
+    page = Page(theme=not_known("acme"), language="en", path="/p/x", home="/p/x")
+    html = bytes(pages.preferences(page, nothing, "form").body).decode()
+    assert re.findall(r'name="action" value="(\w+)"', html) == ["refuse"]
+    assert "You can refuse everything all the same" in html
+
+
+def test_a_yes_on_a_page_from_before_the_signal_is_named_as_not_saved(theme: Theme) -> None:  # R23
+    marked = replace(theme, purposes=(theme.purposes[0].model_copy(update={"sale_or_share": True}),))
+    shown = Shown(notice=NOTICE, states={"email.promotions": "off"})
+    found = changes(marked, shown, one_setting(State.OFF), {"email.promotions": "on"}, notice=NOTICE, signal=True)
+    assert (found.changes, [each.key for each in found.outdated]) == ((), ["email.promotions"])
 
 
 @pytest.mark.parametrize(("answer", "page_knew"), [(None, True), ("off", True), ("on", False), ("pause_90", True)])
@@ -342,15 +367,14 @@ def test_a_signal_refuses_what_it_would_have_where_the_page_was_made(
     shown = Shown(notice=NOTICE, states=states, signal=page_knew, sold=("partners",))
     nothing = Person(at=0, settings=(), channels=("email",))
     found = changes(not_known("acme"), shown, nothing, fields, notice=NOTICE, signal=True)
-    assert found == [Change(channel="email", purpose_id="partners", answer="off", by_signal=True)]
+    assert found.changes == (Change(channel="email", purpose_id="partners", answer="off", by_signal=True),)
 
 
 def test_a_permission_is_for_the_text_that_was_shown(theme: Theme) -> None:
     shown = Shown(notice="earlier", states={"email.promotions": "unset"})
     for fields in ({"email.promotions": "on"}, {"action": "accept"}):
-        assert changes(theme, shown, one_setting(State.UNSET), fields, notice=NOTICE) is None
-    refused = changes(theme, shown, one_setting(State.ON), {"action": "refuse"}, notice=NOTICE)
-    assert refused is not None
+        assert changes(theme, shown, one_setting(State.UNSET), fields, notice=NOTICE).changes == ()
+    refused = changes(theme, shown, one_setting(State.ON), {"action": "refuse"}, notice=NOTICE).changes
     assert [(each.channel, each.purpose_id, each.answer) for each in refused] == [("email", "*", "off")]
     english, french = (preferences.notice_shown(theme, language) for language in ("en", "fr"))
     assert english != french
