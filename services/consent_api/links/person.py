@@ -123,7 +123,9 @@ def read(connection: Connection, keyring: Keyring, link: Link, theme: Theme, *, 
     tools = _tools(connection, link.tenant, deciding)
     ends = pauses.ends(connection, deciding)
     settings = tuple(_setting(*each, tools=tools, ends=ends) for each in found)
-    channels = dict.fromkeys([*(each.channel for each in settings), *by_channel])
+    # A number that was never called may be.
+    of_link = same_place(link.channel) if link.channel is not None else ()
+    channels = dict.fromkeys([*(each.channel for each in settings), *by_channel, *of_link])
     return Person(at=now, settings=settings, channels=tuple(channels))
 
 

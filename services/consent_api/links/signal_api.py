@@ -9,6 +9,7 @@ import msgspec
 from fastapi import APIRouter, Depends, Response
 from msgspec import Meta, Struct
 
+from consent_api.domain.addresses import same_place
 from consent_api.domain.validation import ValidationRules, named_address, subject_reference
 from consent_api.errors import ChoiceRefusedError, FieldViolation, SubmissionInvalidError
 from consent_api.http import models, rendering
@@ -174,7 +175,7 @@ def _refusal(link: Link, marked: Theme, setting: Setting, key: Caller) -> dict[s
     fields: dict[str, object] = {"channel": setting.channel, "purpose": setting.purpose, "status": "withdrawn"}
     if link.subject_ref is not None:
         fields["subject_ref"] = link.subject_ref
-    if link.address is not None and (link.subject_ref is None or link.channel == setting.channel):
+    if link.address is not None and (link.subject_ref is None or setting.channel in same_place(link.channel or "")):
         fields["address"] = link.address
     evidence = {"capture_method": METHOD, "source_system": key.sender.replace(" ", "-"), "actor": "data-subject"}
     return {**fields, "evidence": {"controller": marked.controller, **evidence}}

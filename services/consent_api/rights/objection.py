@@ -14,7 +14,7 @@ _EVIDENCE = {"source_system": "consent-relay", "capture_method": "rights-request
 
 
 def decisions(person: PersonRef, rules: ValidationRules, *, now: int) -> list[ValidDecision]:
-    """On every channel of a subject; on the channel of an address alone. SubmissionInvalidError."""
+    """On every channel of a subject; of an address alone, wherever it reaches the person. SubmissionInvalidError."""
     return [
         replace(validate(fields, tenant=person.tenant, rules=rules, now=now), sender=SENDER)
         for fields in _fields(person, rules)
@@ -23,9 +23,12 @@ def decisions(person: PersonRef, rules: ValidationRules, *, now: int) -> list[Va
 
 def _fields(person: PersonRef, rules: ValidationRules) -> Iterator[dict[str, object]]:
     common = {"purpose": EVERY_PURPOSE, "status": "objected", "evidence": _EVIDENCE}
-    if person.subject_ref is None:
-        yield {**common, "channel": person.channel, "address": person.address}
-        return
-    for channel in rules.channels:
-        address = {"address": person.address} if channel == person.channel else {}
-        yield {**common, **address, "channel": channel, "subject_ref": person.subject_ref}
+    reached = {channel for _, channel, _ in person.places}
+    # The channel of an address alone is never left out: one that is no more is a fault, not an objection to nothing.
+    own = () if person.subject_ref is not None or person.channel is None else (person.channel,)
+    for channel in dict.fromkeys((*rules.channels, *own)):
+        whose: dict[str, object] = {"address": person.address} if channel in reached else {}
+        if person.subject_ref is not None:
+            whose["subject_ref"] = person.subject_ref
+        if whose:
+            yield {**common, **whose, "channel": channel}

@@ -95,7 +95,7 @@ class PersonPages:
         rows = [_row(opened, each, is_new=new is not None and each.request_id == new.request_id) for each in found]
         form = self._links.sealer.seal_form(token, _FORM)
         names = WORDS[opened.page.language].texts["kind"]
-        kinds = [{"value": each.value, "name": names[each.value]} for each in KINDS]
+        kinds = [{"value": each.value, "name": names[each.value], "about": _about(opened, each)} for each in KINDS]
         return pages.rights(opened.page, form, requests=list(reversed(rows)), kinds=kinds)
 
     async def ask(self, request: Request, token: str) -> Response:
@@ -220,6 +220,13 @@ class PersonPages:
 def _person(opened: Opened) -> PersonRef:
     link = opened.link
     return PersonRef(tenant=link.tenant, subject_ref=link.subject_ref, channel=link.channel, address=link.address)
+
+
+def _about(opened: Opened, kind: Kind) -> str:
+    """What becomes of a request of this kind. An objection by the link of an address alone reaches no other address."""
+    is_narrow = kind is Kind.OBJECTION and opened.link.subject_ref is None
+    page = opened.page
+    return page.words(f"rights.about_{kind.value}{'_of_address' if is_narrow else ''}", name=page.theme.name)
 
 
 def _row(opened: Opened, found: RightsRequest, *, is_new: bool) -> Mapping[str, object]:

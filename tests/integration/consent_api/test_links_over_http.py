@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
@@ -372,6 +373,16 @@ def test_refusing_all_is_one_click_as_accepting_all(person: TestClient, client: 
     assert receipt.status_code == 200
 
 
+def test_refusing_all_by_the_link_of_a_number_refuses_calls_that_are_imported_later(
+    person: TestClient, client: TestClient
+) -> None:
+    path = make(client, channel="sms", address=PHONE)["preferences"].removeprefix(PUBLIC_URL)
+    receipt = person.post(path, data={"form": form_of(person.get(path).text), "action": "refuse"})
+    assert "All messages – Phone calls" in receipt.text
+    grant(client, "voice", address=PHONE)  # An hour old.
+    assert not permitted(client, "voice", address=PHONE)
+
+
 def test_a_form_counts_for_its_own_link_and_from_its_own_page(
     person: TestClient, client: TestClient, engine: Engine
 ) -> None:
@@ -602,6 +613,22 @@ def test_a_site_submits_the_signal_and_it_is_recorded_once(client: TestClient, e
     assert client.post("/v1/gpc", json={"subject_ref": "customer-9"}).json() == {"recorded": [], "refused_before": 0}
     for wrong in ({}, {"address": EMAIL}, {"channel": "email", "address": "none"}, {"subject_ref": EMAIL}):
         assert client.post("/v1/gpc", json=wrong).status_code == 422, wrong
+
+
+def test_a_signal_for_a_person_and_their_number_refuses_calls_to_it_too(
+    client: TestClient, ledger: Ledger, api_key: str, tmp_path: Path
+) -> None:  # R23
+    theme = themes(tmp_path)["acme"]
+    sold = replace(theme, purposes=tuple(each.model_copy(update={"sale_or_share": True}) for each in theme.purposes))
+    grant(client, "voice", address=PHONE)  # Of the number itself: it is linked to no one there.
+    grant(client, "sms", address=PHONE, subject_ref="customer-1")
+    app = instance(ledger, CollectorRegistry(), {"acme": sold})
+    person = {"subject_ref": "customer-1", "channel": "sms", "address": PHONE}
+    with TestClient(app, headers={"Authorization": f"Bearer {api_key}"}) as other:
+        assert other.post("/v1/gpc", json=person).status_code == 200
+        assert not permitted(client, "sms", address=PHONE)
+        assert not permitted(client, "voice", address=PHONE)
+        assert other.post("/v1/gpc", json=person).json()["recorded"] == []
 
 
 def test_what_is_recorded_is_shown_although_the_ledger_cannot_be_read_after_it(

@@ -144,6 +144,33 @@ def test_an_objection_on_the_page_is_in_force_at_once(client: TestClient, person
     assert (verdict["permitted"], verdict["reason"]) == (False, "objected")
 
 
+@pytest.mark.parametrize("subject_ref", [None, "customer-4711"])
+def test_an_objection_by_the_link_of_a_number_ends_messages_and_calls(
+    client: TestClient, person: TestClient, ledger: Ledger, subject_ref: str | None
+) -> None:
+    number = "+33639980011"
+    for channel in ("sms", "voice"):
+        submit(client, address=number, channel=channel)
+    of = Link(tenant="acme", kind=LinkKind.PREFERENCES, channel="sms", address=number, subject_ref=subject_ref)
+    path = f"/p/{Links(lambda: ledger.context.keyring).token(of)}"
+    narrow = "to the address or number of this link"
+    assert (narrow in person.get(f"{path}/rights").text) is (subject_ref is None)
+    assert "Done" in ask(person, path, "objection").text
+    for channel in ("sms", "voice"):
+        question = {"channel": channel, "address": number, "purpose": "promotions"}
+        verdict = client.post("/v1/explain", json=question).json()["verdict"]
+        assert (verdict["permitted"], verdict["reason"]) == (False, "objected"), channel
+
+
+def test_an_objection_on_a_channel_that_is_no_more_is_not_said_to_be_done(
+    person: TestClient, ledger: Ledger, owner_engine: Engine
+) -> None:
+    of = Link(tenant="acme", kind=LinkKind.PREFERENCES, channel="fax", address="+33639980011")
+    answer = ask(person, f"/p/{Links(lambda: ledger.context.keyring).token(of)}", "objection")
+    assert (answer.status_code, "Nothing was changed" in answer.text) == (503, True)
+    assert acts(owner_engine) == []
+
+
 def test_only_a_form_of_the_page_asks_for_anything(
     person: TestClient, path: str, ledger: Ledger, owner_engine: Engine
 ) -> None:
