@@ -49,11 +49,17 @@ _CLAUSE = re.compile(r"[.,;:!?…|/\n\r()\[\]\"«»“”„]+")
 _NO_WORD = re.compile(r"[^\w]+|_+")
 _RUN = re.compile(r"(\w)\1{2,}")
 _PAIR = re.compile(r"(\w)\1")
+_AGAIN = re.compile(r"(\w{4,}?)\1+")
+_WITH_NUMBER = re.compile(r"([a-z]{4,})(\d{1,6})")
+_SHORTEST_GLUED = 3
+"""Letters of a courtesy that is written in one word with a keyword."""
 _SINGLE_LETTERS = {_PAIR.sub(r"\1", word): word for word in words.TYPO_PRONE}
 _SHOUTED = re.compile(r"(?<![A-Z])STOP(?![A-Z])")
 _LEET = str.maketrans("013457@$", "oleastas")
-_LOOKALIKES = str.maketrans("аеорсухіјѕԛԁοαρτνικεѵ", "aeopcyxijsqdoaptvikev")
-"""Cyrillic and Greek letters that look Latin."""
+_LOOKALIKES = str.maketrans("аеорсухіјѕԛԁтοαρτνικεѵꜱᴛᴏᴘᴀʀᴇ", "aeopcyxijsqdtoaptvikevstopare")
+"""Cyrillic and Greek letters that look Latin, and small capitals."""
+_BOXED = {first + n: chr(ord("a") + n) for first in (0x1F150, 0x1F170) for n in range(26)}
+"""White letters on black, round and square, which Unicode does not decompose."""
 _ALTERNATIVES = {"ſ": "s", "ı": "i", "ø": "o", "ł": "l", "œ": "oe", "æ": "ae"}
 
 
@@ -96,10 +102,14 @@ def _clause(clause: str, *, about: bool) -> Reading:
         return Reading(meaning=Meaning.OTHER, rule="to go on")
     if not about and words.STOP_MESSAGES.search(left):
         return Reading(meaning=Meaning.WITHDRAW, rule="phrase")
+    if [word for word in left.split() if word not in words.COURTESY] == words.NOT_STOP.split():
+        return Reading(meaning=Meaning.UNCLEAR, rule="phrase in doubt")
     left = " ".join(words.OTHER_STOPS.sub(" ", left).split())
     said = [word for word in left.split() if word not in words.COURTESY and not word.isdigit()]
     if said and all(_is_keyword(word, alone=len(said) <= 2) for word in said):
         return Reading(meaning=Meaning.UNCLEAR if about else Meaning.WITHDRAW, rule="keyword")
+    if len(said) > 1 and "".join(said) in words.STOPS:
+        return Reading(meaning=Meaning.UNCLEAR if about else Meaning.WITHDRAW, rule="keyword in parts")
     if (at_an_end := _at_an_end(said)) is not None:
         return at_an_end
     if said and all(word in words.WEAK or _is_keyword(word) for word in said):
@@ -162,6 +172,7 @@ def _near(word: str, keyword: str) -> bool:
 
 def _plain(text: str) -> str:
     """Lower case, without accents, invisible characters and foreign letters that look Latin."""
+    text = text.translate(_BOXED)
     text = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text)[: 2 * LONGEST].casefold())
     text = "".join(
         _ALTERNATIVES.get(each, each)
@@ -172,7 +183,8 @@ def _plain(text: str) -> str:
 
 
 def _latin(word: str) -> str:
-    return word.translate(_LOOKALIKES) if any("a" <= letter <= "z" for letter in word) else word
+    latin = word.translate(_LOOKALIKES)
+    return latin if any("a" <= letter <= "z" for letter in word) or latin in words.KEYWORDS else word
 
 
 def _joined(text: str) -> str:
@@ -196,10 +208,19 @@ def _deleeted(word: str) -> str:
     if word.isalpha() or not any(each in "013457@$" for each in word):
         return word
     plain = word.translate(_LEET)
-    return plain if plain in words.KEYWORDS else word
+    if plain in words.KEYWORDS:
+        return plain
+    numbered = _WITH_NUMBER.fullmatch(word)  # As in stop36111, a short code.
+    return f"{numbered[1]} {numbered[2]}" if numbered is not None and numbered[1] in words.STOPS else word
 
 
 def _written_out(word: str) -> str:
+    if (again := _AGAIN.fullmatch(word)) is not None and again[1] in words.KEYWORDS:
+        return again[1]
+    for keyword in words.STOPS:  # As in stopsvp.
+        rest = word.removeprefix(keyword)
+        if rest != word and len(rest) >= _SHORTEST_GLUED and rest in words.COURTESY:
+            return keyword
     shorter = _RUN.sub(r"\1", word)
     if word in words.KEYWORDS or shorter in words.KEYWORDS:
         return word if word in words.KEYWORDS else shorter

@@ -14,26 +14,30 @@ _MESSAGES = (
     r"(?:sms\w*|mms|rcs|texts?|textos?|txts?|msgs?|mess?ages?|mess?agg\w+|mensajes?|nachrichten?|berichten|berichtjes"
     r"|bericht|pubs?|publicites?|publicidad|pubblicita|promos?|promotions?|promociones|promozioni|newsletters?|mails?"
     r"|emails?|notif\w*|notices?|alertes?|alerts?|alertas?|spams?|reclame\w*|werbung|werbe\w+|ofertas?|offerte|anuncios?"
-    r"|ads?|calls?|appels?|llamadas?|anrufe?|chiamate|campagnes?|relances?|sollicitations?|marketing)"
+    r"|ads?|calls?|appels?|llamadas?|anrufe?|chiamate|campagnes?|relances?|sollicitations?|marketing|demarchage"
+    r"|prospection|harcelement)"
 )
 
 KEYWORDS = frozenset(
     # AWS, CTIA, Twilio and the FCC's (47 CFR 64.1200(a)(10)), with what people make of them in each language.
     "stop stops stopp stoppe stopper stoppen stopall stopsms stoppub stopt end quit cancel revoke remove unsubscribe"
-    " unsubscribed unsub unsuscribe optout td cease стоп stopstop stahp cesser cessez"
-    " arret arrete arretes arreter arretez arrets stoppez desabonner desabonne desabonnez desabonnement desinscrire"
+    " unsubscribed unsub unsuscribe optout optingout td cease discontinue deactivate disable withdraw dnc стоп στοπ stahp cesser cessez"
+    " arret arrete arretes arreter arretez arrets stoppez stopez stoper desabonner desabonne desabonnez desabonnement desinscrire"
     " desinscription desinscrit desabo desinscrivez"
-    " baja alto parar pare paren cancelar cancela desuscribir desuscribirme desuscribanme desapuntarme"
-    " abmelden abmeldung abbestellen abbestellung austragen aufhoren aufhoeren"
-    " disiscrivimi disiscrivetemi disiscrizione disiscrivermi cancellami cancellatemi cancellazione basta smettetela"
+    " baja alto parar pare paren parad cancelar cancela cancelacion desuscribir desuscribirme desuscribanme desapuntarme"
+    " abmelden abmeldung abgemeldet abbestellen abbestellung austragen aufhoren aufhoeren"
+    " disiscrivimi disiscrivetemi disiscrizione disiscrivermi cancella cancellami cancellatemi cancellazione basta smettetela"
     " smettila smettere smettete"
-    " afmelden uitschrijven afmelding uitschrijving ophouden stopzetten sair".split()
+    " afmelden uitschrijven afmelding uitschrijving ophouden stopzetten cancelen sair".split()
 )
 """Each is a withdrawal when it is all that is said."""
-STOPS = frozenset("stop arret arretez arreter arrete stopp stopper stoppez stoppen unsubscribe basta".split())
+STOPS = frozenset(
+    "stop arret arretez arreter arrete stopp stopper stopez stoper stoppez stoppen unsubscribe basta".split()
+)
 """Those that mean it at the beginning or the end of more words, too."""
 ONLY_ALONE = frozenset(
-    "end quit cancel remove td alto parar pare paren baja basta cancela sair arrets arretes smettere stops".split()
+    "end quit cancel remove td alto parar pare paren parad baja basta cancela sair arrets arretes smettere stops cancella"
+    " discontinue deactivate disable withdraw dnc cancelen cancelacion".split()
 )
 """Everyday words that mean it only when they are all that is said."""
 TYPO_PRONE = frozenset(
@@ -50,9 +54,11 @@ WEAK = frozenset(
     "no non nein nee nope nah fin fini finito ende einde halt finish annuler annule annulez annulla annullare anular"
     " annuleren stornieren kundigen kundigung kuendigen resilier resiliation salir fuera disdire disdetta opzeggen enough"
     " assez suffit genug genoeg suficiente retract decline refuse refus block nunca jamais never niente nada weg raus"
-    " leave sto delete supprimer loschen loeschen verwijderen borrar eliminar exit terminate".split()
+    " schluss kappen kap para suprimir rimozione fermatevi fermati leave sto delete supprimer loschen loeschen verwijderen borrar eliminar exit terminate".split()
 )
 """A withdrawal perhaps, when it is all that is said."""
+NOT_STOP = "non stop"
+"""French or Italian for "no, stop", or English for "without a break": in doubt where nothing else is said."""
 START = frozenset(
     "start unstop yes yep oui ouais si ja subscribe join resume continue continuer continuez begin reprendre weiter"
     " anmelden aanmelden inschrijven iscrivimi alta optin".split()
@@ -100,6 +106,8 @@ INSTRUCTION = _any(
     # Asked about, not said.
     r"\b(?:if|when|should|must|shall|do) (?:i|we) (?:just |have to |need to )?(?:say|send|reply|text|type|write|answer|respond|stop|cancel)\b(?: \w+)? ?(?:stop)?",
     r"\bsi (?:j|je|on) (?:envoie|reponds?|tape|ecris|mets|dis)(?: \w+)? stop",
+    r"\b(?:je dois|doit on) (?:envoyer|repondre|taper|ecrire) stop|\bque (?:veut dire|signifie)(?: \w+)? stop|\bstop ou pas\b",
+    r"\b(?:annul|oubli|ignor)\w* mon stop|\bcompte de mon stop|\bstop par erreur|\bstop by mistake|\bunsubscribed by (?:mistake|accident)",
     r"\b(?:dois|faut) (?:je|il) (?:envoyer|repondre|taper|ecrire) stop",
     r"\bwhat (?:does|is|happens)(?: \w+){0,4} stop",
     r"\bwenn ich stopp?(?: \w+)? (?:schreibe|sende|antworte)",
@@ -112,14 +120,19 @@ KEEP = _any(
     r" (?:ever |please |you |u |dare |want (?:you |u )?to |wanna |wish to |need (?:you )?to |mean to |)*"
     r"(?:stop|unsub\w*|cancel|opt out|optout|quit|remove|end)\b(?: \w+){0,4}",
     r"(?<!you )(?<!guys )(?<!they )(?<!\bu )(?<!it )\bnever (?:ever )?(?:stop|unsub\w*|cancel|quit|remove)\b(?: \w+){0,4}",
+    r"(?<!you )(?<!they )(?<!\bu )\b(?:did not|didn t|didnt|have not|haven t) (?:unsub\w*|opt(?:ed)? out)\b(?! me| us)"
+    r"|\bwhy (?:did|have) (?:you|u|they) stop(?:ped)?\b(?: \w+){0,5}|\bwhy (?:am|was|were|have) (?:i|we) (?:been )?(?:unsub\w*|opted out|removed)\b(?: \w+){0,3}",
     r"\b(?:can t|cant|won t|wont) stop$|\bcan t stop won t stop\b|\b(?:can t|cant|cannot|won t|wont|couldn t|not) stop (?!(?:text|send|messag|msg|call|contact|spam)\w*|MSG)\w+",
     r"(?<!vous )(?<!tu )(?<!ils )\b(?:n|ne) (?:me |m |vous |nous |te |t |l |les |la )?"
     r"(?:arret|desabonn|desinscri|stopp?|cess|supprim|annul|retir|resili|enlev)\w*(?: moi| surtout)? (?:surtout )?(?:pas|jamais)\b(?: \w+){0,5}",
     r"\bne (?:surtout )?(?:pas|jamais) (?:me |m |nous |vous |)(?:arreter|desabonner|desinscrire|stopper|cesser|supprimer|annuler|retirer|resilier)(?: \w+){0,5}",
     r"(?<!vous )(?<!tu )(?<!ils )(?<!\bn )\b(?:arretez?|arretes|stoppez|stop|desabonnez|desinscrivez)(?: moi)? (?:surtout )?pas\b(?! mal)(?: \w+){0,4}",
-    r"\bveux (?:surtout )?pas (?:etre |me |m |vous |que vous |)(?:arret\w*|desabonn\w*|desinscri\w*|stopp\w*|qu on arrete)(?: \w+){0,4}",
+    r"^(?:surtout )?pas (?:de )?stop\b|\bne me suis (?:pas|jamais) (?:desabonn|desinscri)\w*|\bpourquoi (?:vous |tu |ils )?(?:avez|as|ont)(?: vous| tu| ils)? arret\w*(?: \w+){0,4}",
+    r"\b(?:veux|souhaite|desire|voudrais|aimerais|compte|vais) (?:surtout )?pas (?:etre |me |m |vous |que vous |)(?:arret\w*|desabonn\w*|desinscri\w*|stopp\w*|qu on arrete)(?: \w+){0,4}",
+    r"\bno quiero perder\w*(?: \w+){0,4}|\bnon (?:voglio|vorrei) perder\w*(?: \w+){0,4}",
     r"\bno (?:quiero |me |nos |vayan a |)*(?:cancelar|cancele[ns]?|parar|pares|paren|pareis|stop|dej(?:es|en|eis) de|de[ns]? de baja"
     r"|dar(?:me)? de baja|darme|borr(?:es|en)|elimin(?:es|en)|detengan)\b(?: \w+){0,4}",
+    r"\bh(?:o|oe)r(?:t|en) (?:\w+ )?(?:aktion\w*|angebote?|rabatte?|sale|ausverkauf|gutscheine?|verkauf|regen)\b(?: \w+){0,3} auf\b",
     r"\b(?:nicht|nie|niemals)(?: bitte| sofort)? (?:stopp\w*|stop|aufhor\w*|aufhoer\w*|abmeld\w*|abbestell\w*|losch\w*|austrag\w*)",
     r"\b(?:hor\w*|hoer\w*|stopp\w*|stop|meld\w*|losch\w*)(?: sie| mich| bitte| ihr){0,3} (?:bitte )?(?:nicht|nie)\b(?! mehr)(?: \w+){0,3}",
     r"\bnon (?:mi |ci |vi |voglio |vorrei |dovete |)*(?:smett\w+|ferm\w+|cancell\w+|disiscri\w+|stoppa\w*|annull\w+|togli\w+|interromp\w+)(?: \w+){0,4}",
@@ -150,7 +163,8 @@ OTHER_STOPS = _any(
     r"\b(?:annul|report|decal)\w* (?:\w+ ){0,3}?(?:commandes?|rdv|rendez vous|reservation|livraison|vol|billets?|table|seance|cours|achat|panier|paiement"
     r"|carte|visite|place|chambre|hotel|voyage|match)\b",
     r"\b(?:commande|rdv|rendez vous|reservation|vol|match|cours)(?: \w+){0,3} annule\w*",
-    r"\b(?:faire|fait|fais|petit|auto|du) (?:un |petit |)*stop\b(?! \d)|\bstop (?:a|au|chez|dans|devant|pres)(?: l| la)? (?!\d|tous|toutes|ces|vos)\w+",
+    r"\b(?:faire|fait|fais|petit|auto|du) (?:un |petit |)*stop\b(?! \d)|\bstop (?:a|au|chez|dans|devant|pres)(?: l| la)? (?!\d|tous|toutes?|tout|ces|vos)\w+",
+    r"\bstop par (?:ici|la|chez|ce|cet|cette|le|l|mon|ma|notre|votre|paris|lyon|marseille)\b(?: \w+)?",
     # Spanish.
     r"\bcancel\w* (?:\w+ ){0,2}?(?:pedido|cita|reserva|compra|vuelo|billete|envio|entrega|orden)\b",
     r"\b(?:pedido|cita|reserva|vuelo)(?: \w+){0,2} cancel\w*",
@@ -182,13 +196,13 @@ STOP_MESSAGES = _any(
     r"\b(?:un ?sub\w*|unsus?cri\w*|opt(?:ing|ed)? (?:me |us |this number )?out|optout|optmeout)\b",
     r"\b(?:remove|delete|erase|drop|scrub) (?:me|us|my (?:\w+ )?(?:number|name|phone|cell|mobile|contact\w*|info\w*|details|data|num|no)|this (?:number|phone))\b",
     r"\b(?:take|get|want|be|gets?) (?:me |us |my (?:name|number) |this number )?(?:off|removed from|out of) (?:of )?(?:your |this |the |ur |all |that )*(?:\w+ )?(?:list\w*|database|system|records)",
-    r"\b(?:take|get) (?:me|us|my number|my name|this number) off\b|\bleave (?:me|us) (?:the \w+ |tf )?alone|\blose (?:my|this) number|\bcease and desist|\bmake (?:it|this|them) stop\b",
+    r"\b(?:take|get) (?:me|us|my number|my name|this number) off\b|\bleave (?:me|us) (?:the \w+ |tf )?alone|\blose (?:my|this) number|\bcease and desist|\bmake (?:it|this|them) stop\b|\bi want out\b",
     r"\b(?:revoke|withdraw)\w* (?:\w+ )?(?:my |all )?(?:consent|permission)|\bi (?:hereby )?(?:revoke|withdraw)\b|\bi object\b|\b(?:want|like|wish|asking|need) (?:you |u )?to stop\b(?! by)|\bdo not call\b|\bif (?:you|u) (?:do not|don t|dont) stop",
     r"\b(?:cancel|end) (?:(?:my|the|these|this|all|your|sms|text) )*(?:subscription|sub|MSG)\b|^no more(?: please| thanks| pls)?$|\b(?:don t|do not|dont) want (?:this|these|it|them|any)(?: any ?more)?$|\bturn off (?:\w+ )?MSG|\bstop (?:my )?subscription|\bno longer (?:interested|subscribe)",
     # French.
     r"(?<!ai )(?<!jai )(?<!y a )(?<!as )(?<!recois )(?<!recoit )(?<!recu )(?<!avez )(?<!a )\b(?:plus|pas|marre|assez|jamais|rien|zero|aucune?|raz|ras le bol|fini)"
     r" (?:(?:de|d|des|vos|tous|tes|ces|les|recevoir|le|la|besoin|vouloir) )*(?:sms|mms|textos?|messages?|mess|msgs?|pubs?|publicites?|mails?|emails?|notifs?|notifications?"
-    r"|relances?|appels?|spams?|newsletters?|demarchage|prospection|sollicitations?)\b(?! (?:de sa|recu|de ma|de mon|s affiche))",
+    r"|relances?|appels?|spams?|newsletters?|demarchage|prospection|sollicitations?)\b(?! (?:de sa|recu|de ma|de mon|s affiche|depuis|hier|aujourd))",
     r"\b(?:veu[xt]|souhait\w*|desir\w*|voudrais|aimerais|voul\w+|envie)(?: \w+){0,2}? (?:plus|pas|pu|aucun\w*|jamais|rien)\b(?! (?:rater|manquer|louper|perdre|oublier))"
     r"(?: \w+){0,4}? (?:recevoir|MSG|contact\w*|entendre|appel\w*|sollicit\w*|demarch\w*|derang\w*|de vous|vos|d etre)\b",
     r"\b(?:n en|en|nen) (?:veu[xt]|voul\w+) (?:plus|pas|pu)\b|\b(?:veu[xt]|voul\w+|souhait\w*) (?:plus|pu|pas) (?:de|d|des|tout ca|vos|rien)(?: vos| vous| tout)?(?: MSG)?$",
@@ -207,7 +221,7 @@ STOP_MESSAGES = _any(
     r"\b(?:annul|resili)\w* (?:\w+ ){0,2}?(?:abonnement|inscription) (?:aux? |a (?:vos|ces|la|votre) |)(?:\w+ )?MSG|\b(?:annul|resili)\w* (?:\w+ ){0,2}?(?:sms|inscription)\b",
     r"\b(?:stop|non) (?:a|aux|au) (?:(?:vos|ces|toutes?|tous|la|les) )*MSG",
     # Spanish.
-    r"\b(?:dar|darme|dame|denme|deme|dadme|doy|quiero|solicito|pido|pedir|daros|date|tramit\w+)(?: \w+){0,4}? baja\b|\bme doy de baja|\bde baja por favor|\bbaja (?:del?|por favor|sms|inmediata)\b",
+    r"\b(?:dar|darme|dame|denme|deme|dadme|doy|quiero|solicito|pido|pedir|daros|date|tramit\w+)(?: \w+){0,4}? baja\b|\bme doy de baja|\bde baja por favor|\bbaja (?:del?|por favor|sms|inmediata|total|definitiva)\b|\bdarse de baja\b|\b(?:quitar|sacar|borrar|eliminar)(?:me|nos)? de (?:la|su|tu|esta|vuestra) lista\b",
     r"\bno (?:me|nos) (?:envie[ns]?|envieis|mande[ns]?|mandeis|llame[ns]?|llameis|escriba[ns]?|escribais|contacte[ns]?|contacteis|moleste[ns]?|molesteis|vuelva[ns]? a)\b",
     r"\bno (?:quiero|deseo|queremos|necesito)(?: \w+){0,3}? (?:recibir\w*|MSG|que me|saber nada|nada)\b|\bno (?:enviar|envien|enviarme|mandar|manden|llamar|llamen|molestar|molesten)\b",
     r"\b(?:dej|ces|par)(?:e|en|a|ar|ad|es|eis) (?:ya )?de (?:enviar|mandar|llamar|escribir|molestar|contactar|acosar|spam)\w*|\b(?:no|ni un|basta de|ya basta de|nada de) (?:mas )?MSG\b|\bno mas\b",
@@ -221,11 +235,12 @@ STOP_MESSAGES = _any(
     r"\b(?:nicht|nie)(?: mehr| weiter| wieder| langer){1,2} (?:\w+ ){0,2}?(?:an)?(?:ge)?(?:schreib\w*|schrieb\w*|ruf\w*|kontaktier\w*|schick\w*|send\w*|zusend\w*|text\w*|belastig\w*|erhalten|bekommen|angeschrieben|angerufen)",
     r"\b(?:schick|schreib|ruf|kontaktier|send|schreiben|belastig)\w*(?: \w+){0,5} (?:nicht|nie|keine?|nichts)(?: \w+){0,3} (?:mehr|an|wieder)\b",
     r"\b(?:losch|loesch|entfern|streich|nehm|nimm)\w*(?: sie| bitte| sofort){0,2} (?:mich|meine (?:\w*nummer|daten)|diese nummer)\b|\bmeine (?:\w*nummer|daten)(?: \w+){0,4} (?:losch|loesch|entfern)\w*",
+    r"\braus aus (?:\w+ ){1,2}(?:liste|verteiler)\b|\bschluss (?:damit|(?:jetzt )?mit (?:\w+ ){0,2}MSG)\b",
     r"\blass(?:t|en)?(?: sie)? mich(?: \w+)? in ruhe|\bwiderruf\w*|\bwidersprech\w*|\bwiderspruch\b",
     # Italian.
     r"\b(?:non|mai)(?: ne)? (?:voglio|desidero|intendo|vorrei|vogliamo)(?: \w+){0,3}? (?:ricev\w+|MSG|essere|contatt\w+|sapere|saperne)\b|\bnon ne voglio (?:piu|altri)",
     r"\bnon (?:mi|ci) (?:mandate|mandare|mandi|inviate|inviare|invii|contattate|contattare|contatti|scrivete|scrivere|scriva|chiamate|chiamare|chiami|disturbate|disturbare)\b",
-    r"\bnon (?:mandat|inviat|scrivet|chiamat|contattat|disturbat|mandar|inviar|scriver|chiamar|contattar)\w*mi\b|\bnon inviate\b",
+    r"\bnon (?:mandat|inviat|scrivet|chiamat|contattat|disturbat|mandar|inviar|scriver|chiamar|contattar)\w*mi\b|\bnon inviate\b|\bnon (?:scriver|inviar|mandar|chiamar|contattar|disturbar)e piu\b|\bfermate (?:\w+ ){0,2}MSG",
     r"\b(?:basta|niente|nessun|no|mai) (?:(?:con|di|piu|altri|altro|questi|i|le|gli|vostri|vostre|a) )*MSG\b|\bsmett\w+(?: \w+)? (?:di|con)\b|\bsmettetela\b",
     r"\bdis(?:is|in)?(?:s|)criv\w*|\bdisiscri\w*|\b(?:annull|cancell)\w* (?:\w+ )?(?:l )?(?:iscrizione|abbonamento)\b|\bcancell\w*(?:mi|temi)\b|\bcancell\w* (?:il |questo )?(?:mio )?(?:numero|nome|contatto)\b",
     r"\b(?:togl|rimuov|elimin|lev)\w*mi\b|\b(?:togl|rimuov|elimin|lev)\w* (?:il )?mio (?:numero|nome|contatto)\b|\blasciat?e?mi (?:in pace|stare)|\brevoco (?:il )?(?:mio )?consenso|\bmi oppongo\b",
@@ -234,8 +249,8 @@ STOP_MESSAGES = _any(
     r"\bverwijder (?:me|mij|mijn \w+|m n \w+|dit nummer)\b|\bmijn nummer(?: \w+){0,3} verwijder\w*",
     r"\bgeen (?:\w+ ){0,2}?(?:sms\w*|sms jes|MSG|contact|mails) (?:meer|a ?u ?b|svp|graag|alstublieft)\b|\b(?:wil|wens|hoef)(?: \w+){0,2} geen (?:\w+ )?MSG\b|^(?:graag )?geen (?:\w+ )?(?:reclame|sms\w*|berichten)$",
     r"\b(?:niet|nooit) (?:meer|langer|weer) (?:\w+ ){0,3}?(?:sms\w*|bel\w*|app\w*|stur\w*|contact\w*|ontvang\w*|lastig\w*|mail\w*|benader\w*|bericht\w*|gebeld)",
-    r"\b(?:sms|bel|app|stuur|mail|contacteer|benader)t? (?:me|mij|ons)(?: \w+){0,2}? (?:niet|geen|nooit|niks)\b|\bniet (?:bellen|smsen|sturen|storen)\b|\bhou(?:d|dt)?(?: \w+){0,4} op\b|\bstop(?:pen)? met (?!roken|werken)\w+",
-    r"\blaat (?:me|mij|ons)(?: \w+)? met rust|\bik wil (?:dit|deze|jullie)(?: \w+)? niet(?: meer)?$|\bik wil (?:hier )?(?:van af|eraf|me afmelden|niet meer)\b|\btrek mijn toestemming in",
+    r"\b(?:sms|bel|app|stuur|mail|contacteer|benader)t? (?:me|mij|ons)(?: \w+){0,2}? (?:niet|geen|nooit|niks)\b|\bniet (?:bellen|smsen|sturen|storen)\b|\bhou(?:d|dt)?(?: \w+){0,4} op\b(?! (?:de hoogte|dit moment))|\bkap(?:pen)? (?:er|hier)?mee\b|\bkap(?:pen)? met (?:\w+ )?MSG|\bstop(?:pen)? met (?!roken|werken)\w+",
+    r"\blaat (?:me|mij|ons)(?: \w+)? met rust|\bik (?:wil|hoef) (?:dit|deze|jullie)(?: \w+)? niet(?: meer)?$|\bschrijf (?:\w+ )?uit$|\bik wil (?:hier )?(?:van af|eraf|me afmelden|niet meer)\b|\btrek mijn toestemming in",
     # Sent before, and sent again in other words.
     r"\b(?:already|again|i|we|you|deja|have) (?:already )?(?:said|sent|replied|texted|told|wrote|asked) (?:\w+ ){0,3}?stop\b",
     r"\b(?:envoye|ecrit|mis|repondu|tape|dit|demande|envoi|redis|redit|dis|repete)(?: \w+){0,3} (?:stop|arret\w*|desabo\w*)\b(?! a)",
@@ -245,14 +260,14 @@ STOP_MESSAGES = _any(
 
 IN_DOUBT = _any(
     r"\bf+u+c+k+\w*|\bf ck\b|\bpiss off|\bscrew (?:you|u)|\bbugger off|\bshut up|\bgo away|\bget lost|\bbuzz off|\bnot (?:\w+ )?interested|\bno interest\b|\bwrong (?:number|person)",
-    r"\bwho gave you|\bhow did you get|\bspam+\w*|\bscam\w*|\bfraud\w*|\bharass\w*|^non stop$|\breport(?:ed|ing)? (?:you|this|it)|\blawyer|\bsue you|\bgdpr|\btcpa|\bfed up|\bsick of|\btired of|\btoo many|\bno thank\w*|\bnot me\b",
+    r"\bwho gave you|\bhow did you get|\bspam+\w*|\bscam\w*|\bfraud\w*|\bharass\w*|\breport(?:ed|ing)? (?:you|this|it)|\blawyer|\bsue you|\bgdpr|\btcpa|\bfed up|\bsick of|\btired of|\btoo many|\bno thank\w*|\bnot me\b|\blet me out\b",
     r"\bcass\w* toi|\bva te faire|\ballez vous faire|\bvous faire foutre|\bta gueule|\bferme[zr]? la\b|\bconnard\w*|\bmerde|\bdegag\w*|\bchier|\bemmerd\w*|\bsaoul\w*|\bgonfl\w*|\bpas interesse\w*|\bpas interresse\w*|\binteresse pas",
     r"\b(?:mauvais|faux|erreur de) num\w*|\barnaqu\w*|\bharcel\w*|\bsignal\w*|\bplainte|\bavocat|\bcnil\b|\brgpd\b|\btrop de|\bmarre\b|\bras le bol|\bca suffit|\bsuffit\b|\bnon merci|\bsans arret|\b(?:vous|tu) (?:n )?arret\w* (?:pas|jamais)",
-    r"\b(?:resili|annul|suspend|arret)\w* (?:\w+ ){0,2}?(?:abonnement|adhesion|inscription|carte)|\babonn\w* (?:\w+ ){0,2}(?:annul|resili)\w*|\bqui (?:vous|t) a donne|\bplus (?:de |d )(?:promos?|offres?)\b|\b(?:suis|ete|etes) desabonn\w*",
-    r"\bno me interesa\w*|\bno interesa|\bnumero equivocado|\bestafa|\bacos\w*|\bdenunci\w*|\bjod\w*|\bgilipollas|\bmierda|\bputa\b|\bdemasiad\w*|\bno gracias|\bhart[oa]\b|\bno par(?:a|an) de",
-    r"\bkein\w* interesse|\bnicht interessiert|\bfalsche (?:nummer|person)|\bbetrug|\bbelastig\w*|\banwalt|\bdsgvo|\bscheiss?\w*|\bverpiss\w*|\barsch\w*|\bzu viele?\b|\bnein danke|\breicht (?:es|jetzt|mir)|\bes reicht|\bnerv\w*|\bkundig\w*",
-    r"\bnon (?:\w+ )?interess\w*|\bnumero sbagliato|\btruffa|\bcazz\w*|\bvaffa\w*|\bstronz\w*|\btropp\w* (?:sms|messagg\w*)|\bno grazie|\bche palle|\brotto|\bdisdi\w*|\bdenunci\w*|\bbasta\b",
-    r"\bgeen interesse|\bniet geinteresseerd|\bverkeerd nummer|\boplicht\w*|\brot op|\bflikker op|\boprotten|\bklootzak\w*|\bte veel|\bteveel|\bnee (?:bedankt|dank)|\bzat\b|\bopzeg\w*|\bavg\b",
+    r"\b(?:resili|annul|suspend|arret)\w* (?:\w+ ){0,2}?(?:abonnement|adhesion|inscription|carte)|\babonn\w* (?:\w+ ){0,2}(?:annul|resili)\w*|\bqui (?:vous|t) a donne|\bplus (?:de |d )(?:promos?|offres?)\b|\b(?:suis|ete|etes) desabonn\w*|\bplus jamais (?:ca|cela)\b|^je (?:ne |n )?veux plus$",
+    r"\bno me interesa\w*|\bno interesa|\bnumero equivocado|\bestafa|\bacos\w*|\bdenunci\w*|\bjod\w*|\bgilipollas|\bmierda|\bputa\b|\bdemasiad\w*|\bno gracias|\bhart[oa]\b|\bno par(?:a|an) de|^nada mas$",
+    r"\bkein\w* interesse|\bnicht interessiert|\bfalsche (?:nummer|person)|\bbetrug|\bbelastig\w*|\banwalt|\bdsgvo|\bscheiss?\w*|\bverpiss\w*|\barsch\w*|\bzu viele?\b|\bnein danke|\breicht (?:es|jetzt|mir)|\bes reicht|\bnerv\w*|\bkundig\w*|^keine mehr$",
+    r"\bnon (?:\w+ )?interess\w*|\bnumero sbagliato|\btruffa|\bcazz\w*|\bvaffa\w*|\bstronz\w*|\btropp\w* (?:sms|messagg\w*)|\bno grazie|\bche palle|\brotto|^non voglio$|\bdisdi\w*|\bdenunci\w*|\bbasta\b",
+    r"\bgeen interesse|\bniet geinteresseerd|\bverkeerd nummer|\boplicht\w*|\brot op|\bflikker op|\boprotten|\bklootzak\w*|\bte veel|\bteveel|\bnee (?:bedankt|dank)|\bzat\b|\bopzeg\w*|\bavg\b|^niet meer$|^weg ermee$|^laat maar$",
 )
 """A withdrawal perhaps: a person decides."""
 
