@@ -179,6 +179,10 @@ def _source(
         raise _wrong(f"{at}.tenant", "name a tenant that the keyring has hash keys for")
     if source.channel not in rules.channels:
         raise _wrong(f"{at}.channel", f"is one of {', '.join(rules.channels)}")
+    if source.channel in source.called.not_on:
+        raise _wrong(
+            f"{at}.channel", f"{source.provider} reports no addresses of {source.channel}: name another channel"
+        )
     declared = rules.purposes_of(tenant).declared
     if declared is not None and set(source.purposes) - declared - {EVERY_PURPOSE}:
         raise _wrong(f"{at}.purposes", "name purposes that are declared: CONSENT_RELAY_PURPOSES")

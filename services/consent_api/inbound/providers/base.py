@@ -12,10 +12,15 @@ from typing import Any
 
 from consent_api.domain.validation import rfc3339
 from consent_api.errors import RefusedWebhook, WebhookRefusedError
+from consent_privacy.addresses import PHONE_CHANNELS
 
 MOST_FIELDS = 500
 """Of a form: providers send some twenty."""
 CLOCK_SKEW_SECONDS = 300
+OF_NUMBERS = frozenset({"email"})
+"""`Provider.not_on` of one that reports telephone numbers."""
+OF_MAIL = PHONE_CHANNELS
+"""Of one that reports e-mail addresses."""
 
 
 class Kind(StrEnum):
@@ -111,6 +116,8 @@ class Provider:
     in_thread: bool = False
     requires: frozenset[str] = frozenset()
     """Members of a source that it cannot do without: url, topics."""
+    not_on: frozenset[str] = frozenset()
+    """Channels whose addresses are never in its events: each opt-out would be lost there."""
 
 
 def equal(given: str, expected: str) -> bool:

@@ -6,7 +6,17 @@ https://mailchimp.com/developer/marketing/guides/sync-audience-data-webhooks/
 from __future__ import annotations
 
 from consent_api.inbound.providers import shared_secret
-from consent_api.inbound.providers.base import Account, InboundEvent, Kind, Payload, Provider, Webhook, form, unreadable
+from consent_api.inbound.providers.base import (
+    OF_MAIL,
+    Account,
+    InboundEvent,
+    Kind,
+    Payload,
+    Provider,
+    Webhook,
+    form,
+    unreadable,
+)
 
 
 def _read(webhook: Webhook, account: Account, _now: int) -> Payload:
@@ -37,4 +47,4 @@ def _kind(event: str, reason: str) -> Kind:
 
 
 # 410 would disable the webhook.
-PROVIDER = Provider(read=_read, probed=True, requires=frozenset({"secrets"}))
+PROVIDER = Provider(read=_read, probed=True, requires=frozenset({"secrets"}), not_on=OF_MAIL)

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from consent_api.inbound.providers import delivery_status
 from consent_api.inbound.providers.base import (
+    OF_MAIL,
     Account,
     InboundEvent,
     Kind,
@@ -101,4 +102,4 @@ def _event(item: dict[str, Any]) -> InboundEvent | None:
     )
 
 
-PROVIDER = Provider(read=_read, longest_body=1_048_576, requires=frozenset({"secrets"}))
+PROVIDER = Provider(read=_read, longest_body=1_048_576, requires=frozenset({"secrets"}), not_on=OF_MAIL)

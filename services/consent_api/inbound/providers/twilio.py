@@ -14,6 +14,7 @@ import urllib.parse
 from collections.abc import Mapping
 
 from consent_api.inbound.providers.base import (
+    OF_NUMBERS,
     Account,
     InboundEvent,
     Kind,
@@ -108,5 +109,9 @@ def _number(address: str) -> str:
 
 
 PROVIDER = Provider(
-    read=_read, answer=b"<Response></Response>", media_type="text/xml", requires=frozenset({"secrets", "url"})
+    read=_read,
+    answer=b"<Response></Response>",
+    media_type="text/xml",
+    requires=frozenset({"secrets", "url"}),
+    not_on=OF_NUMBERS,
 )

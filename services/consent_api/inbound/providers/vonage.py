@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 from consent_api.inbound.providers.base import (
     CLOCK_SKEW_SECONDS,
+    OF_NUMBERS,
     Account,
     InboundEvent,
     Kind,
@@ -148,4 +149,4 @@ def _number(msisdn: str) -> str:
 
 
 # Some of its webhooks come unsigned, and signed when they are sent again: after 5xx, not after 4xx.
-PROVIDER = Provider(read=_read, unsigned=503, requires=frozenset({"secrets"}))
+PROVIDER = Provider(read=_read, unsigned=503, requires=frozenset({"secrets"}), not_on=OF_NUMBERS)

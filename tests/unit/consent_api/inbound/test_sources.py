@@ -53,10 +53,14 @@ def test_a_source_has_its_secrets_and_its_tenant(tmp_path: Path) -> None:
         ({"keys": [TOKEN]}, "sources.0.keys"),
         ({"url": "consent.example.com"}, "sources.0.url"),
         ({"unknown": 1}, "sources.0.unknown"),
-        ({"provider": "twilio"}, "sources.tool.url"),
+        ({"provider": "twilio", "channel": "sms"}, "sources.tool.url"),
         ({"provider": "aws-sns"}, "sources.tool.topics"),
         ({"provider": "sendgrid"}, "sources.tool.secrets.0"),
         ({"provider": "generic", "secrets": [{"env": "SHORT"}]}, "sources.tool.secrets.0"),
+        # Each opt-out would be answered 200, and recorded of no address.
+        ({"provider": "brevo", "channel": "sms"}, "sources.tool.channel"),
+        ({"channel": "sms"}, "sources.tool.channel"),
+        ({"provider": "vonage"}, "sources.tool.channel"),
     ],
 )
 def test_a_fault_is_named_with_its_cure(tmp_path: Path, change: dict[str, Any], named: str) -> None:
