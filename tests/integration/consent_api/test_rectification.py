@@ -60,6 +60,24 @@ def test_a_refusal_of_before_does_not_lift_a_permission_of_after(rig: ErasureRig
     assert rig.verdict(NEW, "survey").permitted
 
 
+@pytest.mark.parametrize("subject_ref", [REF, None])
+@pytest.mark.parametrize("linked", [True, False])
+def test_who_said_no_calls_is_not_called_at_the_new_number(
+    rig: ErasureRig, client: TestClient, subject_ref: str | None, linked: bool
+) -> None:
+    rig.record("given", address=OLD, subject_ref=REF, purpose="survey", evidence=EVIDENCE_TEXTS)
+    if linked:
+        rig.record("given", channel="voice", address=OLD, subject_ref=REF, purpose="survey", evidence=EVIDENCE_TEXTS)
+    rig.record("withdrawn", channel="voice", address=OLD, purpose="*")
+    done = rectify(client, subject_ref=subject_ref) if subject_ref is not None else rectify(client)
+    assert done["refusals"] == 1
+    # An import of an older permission.
+    times = {"effective_at": 1_000_000}
+    rig.record("given", channel="voice", address=NEW, purpose="survey", evidence=EVIDENCE_TEXTS, **times)
+    assert rig.verdict(NEW, "survey", "voice").reason == "withdrawn"
+    assert not rig.verdict(OLD, "survey", "voice").permitted
+
+
 def test_without_a_subject_what_belongs_to_the_address_itself_goes(rig: ErasureRig, client: TestClient) -> None:
     rig.record("given", address=OLD, purpose="survey", evidence=EVIDENCE_TEXTS)
     rig.record("withdrawn", address=OLD, purpose="*", effective_at=1_000_000)

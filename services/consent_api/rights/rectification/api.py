@@ -74,7 +74,8 @@ def routes(ledger: Ledger, rules: ValidationRules, dependencies: RequestDependen
         operation_id="createRectification",
         summary="Correct a person's address (GDPR, article 16)",
         description="The new address has the person's refusals before its first use, and none of the permissions: a"
-        " corrected typing error is no consent. What was permitted at the old one ends, what was refused there stays.",
+        " corrected typing error is no consent. What was permitted at the old one ends, what was refused there stays. A"
+        " number is corrected for messages and calls, whichever channel is named.",
         responses={
             200: json_response(Rectification, "It is done, and in force with this answer."),
             **responses(400, 401, 403, 404, 408, 413, 415, 422, 429, 503),

@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 from sqlalchemy import Connection
 
-from consent_api.domain.addresses import Address, Named
+from consent_api.domain.addresses import Address, Named, same_place
 from consent_api.domain.fan_out import PublishableDecision
 from consent_api.domain.validation import ValidationRules, named_address, subject_reference
 from consent_api.errors import FieldViolation, PersonUnknownError, SubmissionInvalidError
@@ -43,13 +43,11 @@ class Rectification:
     by: str
     request_id: UUID | None = None
 
-    @property
-    def old_named(self) -> Named:
-        return self.tenant, self.channel, self.old
+    def old_on(self, channel: str) -> Named:
+        return self.tenant, channel, self.old
 
-    @property
-    def new_named(self) -> Named:
-        return self.tenant, self.channel, self.new
+    def new_on(self, channel: str) -> Named:
+        return self.tenant, channel, self.new
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,6 +100,7 @@ def read(
 def rectify(connection: Connection, context: LedgerContext, asked: Rectification, *, now: int) -> Rectified:
     """In a transaction of the live lane. The same again changes nothing but the times.
 
+    A number is corrected on each channel on which the ledger has it: who said "no calls" is not called at the new one.
     PersonUnknownError: the old address is not known, or not the subject's. SubmissionInvalidError. RequestUnknownError.
     """
     keyring = context.keyring
@@ -109,21 +108,19 @@ def rectify(connection: Connection, context: LedgerContext, asked: Rectification
         raise SubmissionInvalidError([_SAME])
     if asked.request_id is not None:
         requests.find(connection, keyring, tenant=asked.tenant, request_id=asked.request_id)
-    old = addresses.find(connection, keyring, asked.old_named)
-    if old is None:
+    channels = sorted(same_place(asked.channel), key=lambda each: each != asked.channel)
+    known = [old for each in channels if (old := addresses.find(connection, keyring, asked.old_on(each))) is not None]
+    subject_id, linked = _subject(connection, context, asked, now=now)
+    if not known or (subject_id is not None and not any(each.address_id in linked for each in known)):
         raise PersonUnknownError
-    subject_id = _subject(connection, context, asked, old, now=now) if asked.subject_ref is not None else None
-    addresses.lock(connection, [old.address_id])
-    there = _at(connection, context, old)
-    if asked.subject_ref is not None:
-        tenant, ref = asked.tenant, asked.subject_ref
-        links.unlink(connection, context, tenant=tenant, subject_ref=ref, named=[asked.old_named], by=asked.by, now=now)
-        _link(connection, context, tenant, ref, asked.new_named, now=now)
-    new = addresses.resolve(connection, keyring, [asked.new_named], now=now)[asked.new_named]
-    _carry(connection, context, asked, there, old, new, subject_id, now=now)
-    refusals = len(_refusals(there, asked.subject_ref))
-    done = Rectified(old_key=old.key, new_key=new.key, refusals=refusals)
-    audit.add(connection, tenant=asked.tenant, who=asked.by, act=Act.RECTIFIED, object_id=new.key, at=now)
+    addresses.lock(connection, [each.address_id for each in known])
+    done = [
+        _correct(connection, context, asked, each, subject_id if each.address_id in linked else None, now=now)
+        for each in known
+    ]
+    refusals = sum(each.refusals for each in done)
+    first = replace(done[0], refusals=refusals)
+    audit.add(connection, tenant=asked.tenant, who=asked.by, act=Act.RECTIFIED, object_id=first.new_key, at=now)
     if asked.request_id is not None:
         requests.resolve(
             connection,
@@ -135,7 +132,29 @@ def rectify(connection: Connection, context: LedgerContext, asked: Rectification
             now=now,
             certificate={"refusals": refusals},
         )
-    return done
+    return first
+
+
+def _correct(
+    connection: Connection,
+    context: LedgerContext,
+    asked: Rectification,
+    old: Address,
+    subject_id: int | None,
+    *,
+    now: int,
+) -> Rectified:
+    """On the channel of ``old``. ``subject_id``: None where it is linked to no subject that is asked for."""
+    there = _at(connection, context, old)
+    ref = asked.subject_ref if subject_id is not None else None
+    new_named = asked.new_on(old.channel)
+    if ref is not None:
+        named = [asked.old_on(old.channel)]
+        links.unlink(connection, context, tenant=asked.tenant, subject_ref=ref, named=named, by=asked.by, now=now)
+        _link(connection, context, asked.tenant, ref, new_named, now=now)
+    new = addresses.resolve(connection, context.keyring, [new_named], now=now)[new_named]
+    _carry(connection, context, asked, there, old, new, subject_id, now=now)
+    return Rectified(old_key=old.key, new_key=new.key, refusals=len(_refusals(there, ref)))
 
 
 def _link(
@@ -151,16 +170,18 @@ def _link(
         raise SubmissionInvalidError(faults) from None
 
 
-def _subject(connection: Connection, context: LedgerContext, asked: Rectification, old: Address, *, now: int) -> int:
-    """Locked; the old address is linked to it."""
-    ref = asked.subject_ref or ""
+def _subject(
+    connection: Connection, context: LedgerContext, asked: Rectification, *, now: int
+) -> tuple[int | None, frozenset[int]]:
+    """Who is asked for, locked, and the ids of the addresses that are linked to them; None without a subject."""
+    if asked.subject_ref is None:
+        return None, frozenset()
+    ref = asked.subject_ref
     if subjects.find(connection, asked.tenant, ref) is None:
         raise PersonUnknownError
     subject_id = subjects.lock(connection, [(asked.tenant, ref)], now=now).ids[asked.tenant, ref]
     linked = addresses.linked(connection, context.keyring, [subject_id], now=now).get(subject_id, [])
-    if all(each.address_id != old.address_id for each in linked):
-        raise PersonUnknownError
-    return subject_id
+    return subject_id, frozenset(each.address_id for each in linked)
 
 
 def _refusals(there: Iterable[Decision], subject_ref: str | None) -> list[Decision]:
@@ -183,8 +204,9 @@ def _carry(
     *,
     now: int,
 ) -> None:
-    """The refusals to the new address, as of when they were made; without a subject the address's own permissions at
-    the old one end."""
+    """The refusals to the new address, as of when they were made; where no subject is asked for, the address's own
+    permissions at the old one end."""
+    ref = asked.subject_ref if subject_id is not None else None
     pending = PendingWrites(context.outbox, Lane.LIVE)
     rows: list[NewDecision] = []
 
@@ -194,7 +216,7 @@ def _carry(
         rows.append(
             NewDecision(
                 tenant=asked.tenant,
-                channel=asked.channel,
+                channel=old.channel,
                 event=None,
                 subject_id=subject,
                 address_id=address.address_id,
@@ -206,9 +228,9 @@ def _carry(
         pending.publish(choice, address)
 
     # What the link has brought already is not recorded again.
-    newest = {each.purpose: each for each in _at(connection, context, new) if each.subject_ref == asked.subject_ref}
+    newest = {each.purpose: each for each in _at(connection, context, new) if each.subject_ref == ref}
     brought = set(newest.values())
-    for each in _refusals(there, asked.subject_ref):
+    for each in _refusals(there, ref):
         if each.purpose not in newest or precedence(newest[each.purpose]) < precedence(each):
             newest[each.purpose] = each
     for each in newest.values():
@@ -217,7 +239,7 @@ def _carry(
         moment = max(now, each.effective_at)
         decision_id = str(context.ids.next(moment))
         carried = msgspec.structs.replace(
-            each, decision_id=decision_id, subject_ref=asked.subject_ref, recorded_at=moment, bulk=False
+            each, decision_id=decision_id, subject_ref=ref, recorded_at=moment, bulk=False
         )
         record(new, carried, subject_id, "address-rectified")
     if asked.subject_ref is None:
