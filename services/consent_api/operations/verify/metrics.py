@@ -32,8 +32,8 @@ class ScrubMetrics:
             ),
             last_pass_age=Gauge(
                 "consent_relay_scrub_last_pass_age_seconds",
-                "Seconds since the lists were last compared with the ledger as a whole; NaN before the first time."
-                " Above twice CONSENT_RELAY_SCRUB_DAYS the comparison does not get through.",
+                "Seconds since the lists were last compared with the ledger as a whole; since this relay started, where"
+                " it does not know of one. Above twice CONSENT_RELAY_SCRUB_DAYS the comparison does not get through.",
                 registry=registry,
             ),
             compared=Counter(
@@ -69,7 +69,6 @@ class ScrubMetrics:
                 registry=registry,
             ),
         )
-        metrics.last_pass_age.set(float("nan"))
         for kind in DifferenceKind:
             metrics.differences.labels(kind)
             metrics.repairs.labels(kind)

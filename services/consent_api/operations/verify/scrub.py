@@ -7,6 +7,7 @@ for it. Whatever goes wrong here ends neither the relay nor its readiness: the a
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from contextlib import AbstractContextManager, suppress
 from itertools import islice
 
 from confluent_kafka import KafkaException
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from consent_api.errors import LedgerUnavailableError, ListUnreadableError, ScrubInterruptedError
 from consent_api.operations.verify.composition import Opened
@@ -82,14 +83,19 @@ class ScrubLoop:
         writer: Callable[[Callable[[float], None]], RepairWriter],
         metrics: ScrubMetrics,
         period_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`opened` takes what pauses for so many seconds and what paces; `writer`, what pauses. A pass begins each
-        `period_seconds`."""
+        `period_seconds`. `clock`, in seconds: for the age of the last pass."""
         self._table = table
         self._opened = opened
         self._writer = writer
         self._metrics = metrics
         self._period = period_seconds
+        self._clock = clock
+        self._compared_at = clock()
+        # Called at each scrape: the age goes on while the table cannot be read, or a comparison hangs.
+        metrics.last_pass_age.set_function(lambda: clock() - self._compared_at)
         self._stop = threading.Event()
         self._signed_at = 0.0
         self._failed: set[Slice] = set()
@@ -117,13 +123,12 @@ class ScrubLoop:
 
     def step(self) -> None:
         """Compare the next part, if this relay is the one that does and a pass is due or under way; else wait."""
+        self._show(self._table.read())  # Also by one that cannot claim it, for whatever reason.
         state = self._table.claim()
         if state is None:
-            self._show(self._table.read())
             self._pause(_POLL_SECONDS, sign=False)
             return
         self._signed_at = time.monotonic()
-        self._show(state)
         if state.is_due(self._period, failed=self._failed):
             with self._opened(self._pause, self._pause_nothing) as work:
                 self._show(self._table.begin(work.slices))
@@ -202,8 +207,13 @@ class ScrubLoop:
     def _show(self, state: ScrubState | None) -> None:
         if state is not None:
             self._metrics.coverage.set(state.coverage)
-            self._metrics.last_pass_age.set(state.age_seconds)
+            if not math.isnan(state.age_seconds):
+                self._compared_at = self._clock() - state.age_seconds
 
 
 def _why(error: Exception) -> str:
+    """Without values: a statement's parameters may be in the text. InsufficientPrivilege, for example, is what the
+    driver calls an error of PostgreSQL."""
+    if isinstance(error, DBAPIError):
+        return type(error.orig).__name__
     return type(error).__name__ if isinstance(error, SQLAlchemyError) else str(error)
