@@ -120,8 +120,8 @@ class ApiMetrics:
             ),
             pause_failures=Counter(
                 "consent_relay_api_pause_failures_total",
-                "Pauses that are over and could not be ended, so that their people stay refused: each is tried again"
-                " within the hour. See the log for why.",
+                "Attempts to end a pause that is over which failed, or found it held by another session of the database"
+                " for 20 s or more: its person stays refused. It is tried again within the hour. See the log for why.",
                 registry=registry,
             ),
             codes=Counter(

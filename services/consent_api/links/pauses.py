@@ -18,7 +18,7 @@ from prometheus_client import Counter
 from sqlalchemy import Connection, Row, text
 
 from consent_api.domain.validation import ValidDecision
-from consent_api.errors import LedgerUnavailableError
+from consent_api.errors import LedgerContendedError, LedgerUnavailableError, TransactionTooLongError
 from consent_api.ledger import addresses, database, subjects, tables
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
@@ -36,6 +36,8 @@ INTERVAL_SECONDS = 20.0
 RETRY_MICROS = 3600 * 1_000_000
 """After which a pause is looked at again that could not be ended."""
 _AT_ONCE = 50
+_NAMED = 5
+"""Pauses that a line of the log names."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,6 +169,8 @@ class PauseEnder:
         self._ledger = ledger
         self._health = health
         self._failures = failures
+        self._left: frozenset[tuple[UUID, int]] = frozenset()
+        """By decision and address: the pauses that were over after the last turn, which had not taken them."""
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop`."""
@@ -176,29 +180,50 @@ class PauseEnder:
 
     def turn(self) -> int:
         """How many pauses have been ended; 0 where the ledger cannot be asked. Raises nothing."""
+        ended = failed = 0
         try:
             ended, failed = self._end_due()
+            if ended < _AT_ONCE:
+                failed += self._held()
+        except (LedgerContendedError, TransactionTooLongError) as error:  # The table itself is locked.
+            log.error("pauses could not be looked at", extra={"why": str(error)})
+            failed += 1
         except LedgerUnavailableError:
-            return 0  # The database monitor reports it.
+            return ended  # The database monitor reports it.
         except Exception:
             log.exception("pauses could not be ended")
-            ended, failed = 0, 1
+            failed += 1
         self._failures.inc(failed)
         self._health.note("pauses", f"{failed} could not be ended, see the log: tried again" if failed else "")
         return ended
+
+    def _held(self) -> int:
+        """How many pauses two turns, an interval apart, have left. Processes of ours hold a pause and its person for
+        seconds, so it is another session of the database that holds these."""
+        over = self._ledger.transact(_over)
+        left = frozenset((row.decision_id, row.address_id) for row in over)
+        held, self._left = left & self._left, left
+        if held:
+            named = sorted(str(decision_id) for decision_id, _ in held)[:_NAMED]
+            log.error(
+                "pauses are over, and another session of the database holds what ending them takes",
+                extra={"pauses": len(held), "decision_ids": named},
+            )
+        return len(held)
 
     def _end_due(self) -> tuple[int, int]:
         """How many were ended, and how many could not be. One of them stops no other."""
         context = self._ledger.context
         try:
             return self._ledger.write(Lane.LIVE, lambda c, now: end_due(c, context, now)), 0
+        except (LedgerContendedError, TransactionTooLongError):
+            return 0, 0  # The next turn may find them free.
         except LedgerUnavailableError:
             raise
         except Exception as error:
             log.warning("ending pauses one by one", extra={"why": type(error).__name__})
-        over = self._ledger.transact(lambda c: c.execute(_OVER, {"now": database.clock(c), "most": _AT_ONCE}).all())
         ended = failed = 0
-        for row in over:
+        for row in self._ledger.transact(_over):
             try:
                 ended += self._ledger.write(Lane.LIVE, partial(_end_one, row, context))
             except LedgerUnavailableError:
@@ -208,6 +233,11 @@ class PauseEnder:
                 failed += 1
                 self._ledger.transact(partial(_postpone, row))
         return ended, failed
+
+
+def _over(connection: Connection) -> Sequence[Row[Any]]:
+    """The pauses that are over, a bounded number."""
+    return connection.execute(_OVER, {"now": database.clock(connection), "most": _AT_ONCE}).all()
 
 
 def _end_one(row: Row[Any], context: LedgerContext, connection: Connection, now: int) -> int:

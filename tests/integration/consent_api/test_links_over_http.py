@@ -540,6 +540,35 @@ def test_a_pause_that_cannot_be_ended_is_heard_and_stops_no_other(
     assert ender.turn() == 0
 
 
+@pytest.mark.parametrize("held", ["pauses", "subjects"])
+def test_a_pause_that_another_session_holds_is_heard_of(
+    person: TestClient,
+    client: TestClient,
+    ledger: Ledger,
+    owner_engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    held: str,
+) -> None:
+    """By the second turn that leaves it, as another process of ours may have it for a moment."""
+    monkeypatch.setattr("consent_api.ledger.ledger.PATIENCE_SECONDS", 0.0)
+    grant(client, subject_ref="customer-1", address=EMAIL)
+    path = preferences_path(client, subject_ref="customer-1")
+    person.post(path, data={"form": form_of(person.get(path).text), "email.promotions": "pause_30"})
+    thirty_days_pass(owner_engine)
+    health, failures = Health(), Counter("failures", "", registry=(registry := CollectorRegistry()))
+    ender = PauseEnder(ledger, health=health, failures=failures)
+
+    def turn() -> tuple[int, float | None, int]:
+        return ender.turn(), registry.get_sample_value("failures_total"), len(health.notes())
+
+    with owner_engine.connect() as session:
+        session.execute(text(f"SELECT FROM {held} FOR UPDATE"))
+        assert [turn(), turn()] == [(0, 0.0, 0), (0, 1.0, 1)]
+        assert not permitted(client)
+    assert [turn(), turn()] == [(1, 1.0, 0), (0, 1.0, 0)]
+    assert permitted(client)
+
+
 def test_a_browser_s_signal_is_recorded_with_what_the_person_does(
     person: TestClient, client: TestClient, engine: Engine
 ) -> None:  # R23
