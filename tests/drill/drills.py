@@ -42,6 +42,13 @@ def _open_request(scene: Scene, printed: str) -> Mapping[str, str]:
     return {"your name": "drill", **({"id": found[0]} if found else {})}
 
 
+def _lock_holder(scene: Scene, printed: str) -> Mapping[str, str]:
+    """The session in the first row of the table."""
+    found = re.search(r"^ *[^|]+\| +(\d+) \|", printed, re.MULTILINE)
+    ledger = scene.stack.endpoints.database.replace("+psycopg", "", 1)
+    return {"ledger": ledger, **({"pid": found[1]} if found else {})}
+
+
 def drills(callers: faults.TokenCallers) -> Sequence[Drill]:
     """In an order in which none leaves another's alert firing. `callers`: those that send access tokens."""
     return (
@@ -185,6 +192,40 @@ def drills(callers: faults.TokenCallers) -> Sequence[Drill]:
             steps=["repair-lists", "verify-lists"],
         ),
         Drill(
+            alerts={"ConsentRelayListNotCompared": {}},
+            caused=(
+                "the role of the services loses the right to write how far the comparison is, whose last pass is dated"
+                f" back by {faults.UNCOMPARED_DAYS} days in the database"
+            ),
+            cause=faults.revoke_right_to_compare,
+            within_seconds=AT_A_MINUTE_SECONDS,
+            steps=["doctor", "grant-rights"],
+        ),
+        Drill(
+            alerts={"ConsentRelayPausesDoNotEnd": {}},
+            caused="pauses are over while someone's session holds them locked (`idle in transaction`)",
+            cause=faults.hold_pauses,
+            within_seconds=AT_A_MINUTE_SECONDS,
+            steps=["lock-holders", "terminate-session"],
+            values=_lock_holder,
+            ended="the pause ends, and its person is permitted again",
+            end=faults.await_end_of_pause,
+        ),
+        Drill(
+            alerts={"ConsentRelayCertificateEnds": {"process": "relay", "secret": "registry-certificate"}},
+            caused=f"the relay starts with a certificate for the registry that ends in {faults.SHORT_DAYS} days",
+            cause=faults.use_short_certificate,
+            within_seconds=SOON_SECONDS,
+            steps=["certificate", "replace-certificate", "restart-process"],
+            values=lambda scene, printed: {
+                "process": "relay",
+                "certificate file": str(faults.client_certificate(scene.stack)),
+                "file with the new certificate": str(faults.client_certificate(scene.stack).with_suffix(".right")),
+            },
+            ended="the relay is seen to use the new one",
+            end=faults.await_new_certificate,
+        ),
+        Drill(
             alerts={
                 "ConsentRelayOutboxNotDraining": {},
                 "ConsentRelayListStalled": {"lane": "live"},
@@ -265,11 +306,3 @@ def drills(callers: faults.TokenCallers) -> Sequence[Drill]:
             values=_values(process="suppression"),
         ),
     )
-
-
-NOT_DRILLED: Mapping[str, str] = {
-    "ConsentRelayCertificateEnds": "the local system has no TLS",
-    "ConsentRelayListNotCompared": "it compares with two days",
-    "ConsentRelayPausesDoNotEnd": "no fault is known that keeps a pause from ending and the rest running",
-}
-"""Alert -> why its fault is not caused here."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,6 +13,8 @@ from uuid import uuid4
 import httpx
 import psycopg
 from confluent_kafka import Producer
+from psycopg import sql
+from sqlalchemy import make_url
 
 from consent_contracts import Topics
 from consent_contracts.cloudevents import rfc3339
@@ -20,8 +23,11 @@ from local_stack.stack import Stack
 from tests.drill.drill import Scene
 from tests.support import provider_webhooks
 from tests.support.access_tokens import Issuer
+from tests.support.certificates import Authority
+from tests.support.evidence import EVIDENCE
 from tests.support.inbound_sources import source_id
 from tests.support.recreated_topics import recreate
+from tests.support.tls_fronts import registry_front
 from tests.support.topic_records import records
 from tests.support.truncated_topics import truncate
 from tests.support.waiting import until
@@ -31,8 +37,13 @@ Cause = Callable[[Scene], None]
 NOT_AVRO = b"no record of ours"
 TOKENS = 20
 TOOL_ADDRESS, LIST_ADDRESS, UNMAPPED_ADDRESS = "+33639989001", "+33639989002", "+33639989003"
+PAUSED_ADDRESS = "drill-paused@example.com"
 UNMAPPED_PURPOSE = "winback"
 DATED_BACK_DAYS = 40
+UNCOMPARED_DAYS = 3
+SHORT_DAYS, LONG_DAYS = 10, 90
+PAUSE_LEFT_MICROS = 2_000_000
+"""Until a pause that is dated back is over: it is held by then."""
 CLOCK_SHIFT_SECONDS = 5
 SHIFTED_CLOCK = Path(__file__).parents[1] / "integration" / "failing" / "shifted_clock"
 _OF_SHIFT = ("PYTHONPATH", "TEST_CLOCK_SHIFT_SECONDS")
@@ -242,11 +253,112 @@ def open_old_request(scene: Scene) -> None:
     )
     assert answer.status_code == 201, answer.text
     micros = DATED_BACK_DAYS * 86_400 * 1_000_000
-    with psycopg.connect(endpoints.database.replace("+psycopg", "", 1), autocommit=True) as connection:
+    with database(scene.stack) as connection:
         connection.execute(
             "UPDATE rights_requests SET opened_at = opened_at - %s, due_at = due_at - %s WHERE state = 'open'",
             (micros, micros),
         )
+
+
+def database(stack: Stack) -> psycopg.Connection[Any]:
+    """As its owner, without transactions."""
+    return psycopg.connect(stack.endpoints.database.replace("+psycopg", "", 1), autocommit=True)
+
+
+def revoke_right_to_compare(scene: Scene) -> None:
+    """The relays may read how far the comparison has come, and no more: as after a restore without privileges. The two
+    days that the alert takes cannot be waited for."""
+    role = make_url(scene.stack.endpoints.settings["CONSENT_RELAY_API_DATABASE"]).username or ""
+    compared = "SELECT FROM list_scrub WHERE completed_at IS NOT NULL"
+    with database(scene.stack) as connection:
+        until(lambda: connection.execute(compared).rowcount, what="the lists have been compared")
+        connection.execute(sql.SQL("REVOKE INSERT, UPDATE ON list_scrub FROM {}").format(sql.Identifier(role)))
+        connection.execute(
+            "UPDATE list_scrub SET completed_at = completed_at - %s", (UNCOMPARED_DAYS * 86_400 * 1_000_000,)
+        )
+
+
+def hold_pauses(scene: Scene) -> None:
+    """A person pauses by the preference centre; the pause is dated back, and over once a session holds it: someone's,
+    who has looked at it in a transaction and gone home."""
+    purpose = {"channel": "email", "address": PAUSED_ADDRESS, "purpose": "promotions"}
+    given = {"status": "given", "occurred_at": rfc3339(now_micros()), "expires_at": "2999-01-01T00:00:00Z"}
+    decide(scene, **purpose, **given, evidence=EVIDENCE)
+    until(lambda: permitted(scene), what="the permission is recorded")
+    path = preference_centre(scene)
+    found = re.search(r'name="form" value="([^"]+)"', httpx.get(path, timeout=30).text)
+    assert found is not None, "the preference centre has no form"
+    answer = httpx.post(path, data={"form": found[1], "email.promotions": "pause_30"}, timeout=30)
+    assert answer.status_code == 200, answer.text
+    assert not permitted(scene)
+    session = psycopg.connect(scene.stack.endpoints.database.replace("+psycopg", "", 1), application_name="psql")
+    scene.undo.callback(session.close)
+    with database(scene.stack) as connection:
+        connection.execute("UPDATE pauses SET ends_at = %s", (now_micros() + PAUSE_LEFT_MICROS,))
+    assert session.execute("SELECT * FROM pauses FOR UPDATE").rowcount == 1
+
+
+def await_end_of_pause(scene: Scene) -> None:
+    until(lambda: permitted(scene), what="the pause has ended")
+
+
+def permitted(scene: Scene) -> bool:
+    """Whether PAUSED_ADDRESS may be contacted, by the ledger."""
+    endpoints = scene.stack.endpoints
+    answer = httpx.post(
+        f"{endpoints.api}/v1/explain",
+        json={"channel": "email", "address": PAUSED_ADDRESS, "purpose": "promotions"},
+        headers={"Authorization": f"Bearer {endpoints.api_key}"},
+        timeout=30,
+    )
+    assert answer.status_code == 200, answer.text
+    return bool(answer.json()["verdict"]["permitted"])
+
+
+def preference_centre(scene: Scene) -> str:
+    """The URL of the preference centre of PAUSED_ADDRESS."""
+    endpoints = scene.stack.endpoints
+    answer = httpx.post(
+        f"{endpoints.api}/v1/links",
+        json={"links": [{"channel": "email", "address": PAUSED_ADDRESS}]},
+        headers={"Authorization": f"Bearer {endpoints.api_key}"},
+        timeout=30,
+    )
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["links"][0]["preferences"])
+
+
+def use_short_certificate(scene: Scene) -> None:
+    """The registry takes, at one address, none without a certificate of ours; the relay starts with one that ends soon.
+    One that lasts longer is issued beside it."""
+    directory = client_certificate(scene.stack).parent
+    directory.mkdir()
+    authority = Authority.create(directory, "authority")
+    new = authority.sign("relay", days=LONG_DAYS).both.read_text()
+    file = authority.sign("relay", days=SHORT_DAYS).both
+    set_aside(file, new)
+    front = registry_front(scene.stack.endpoints.registry, authority.sign("registry"), clients=authority.file)
+    settings = {
+        "CONSENT_RELAY_REGISTRY": scene.undo.enter_context(front),
+        "CONSENT_RELAY_REGISTRY_SSL_CA_FILE": str(authority.file),
+        "CONSENT_RELAY_REGISTRY_SSL_CERTIFICATE_FILE": str(file),
+    }
+    child = scene.stack.supervisor.child("relay")
+    child.program = replace(child.program, env={**child.program.env, **settings})
+    scene.stack.restart("relay")
+
+
+def await_new_certificate(scene: Scene) -> None:
+    """An alert is gone for a moment whenever its process starts."""
+    shown = (
+        f'consent_relay_secret_file_valid_until_timestamp_seconds{{process="relay"}} - time() > {SHORT_DAYS * 86_400}'
+    )
+    until(lambda: scene.prometheus.query(shown), what="the relay uses the new certificate")
+
+
+def client_certificate(stack: Stack) -> Path:
+    """Of the relay, with its key."""
+    return stack.directory / "certificates" / "relay.pem"
 
 
 def submit_opt_out(scene: Scene) -> None:

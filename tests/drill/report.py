@@ -8,10 +8,8 @@ from datetime import date
 from pathlib import Path
 
 from tests.drill.drill import Observed
-from tests.drill.drills import NOT_DRILLED
 from tests.drill.rules import FACTOR, LEAST_RANGE_SECONDS
 
-NOT_DRILLED_HEADING = "## Not drilled"
 DOCS = Path(__file__).parents[2] / "docs" / "drill.md"
 
 INTRO = f"""\
@@ -42,21 +40,14 @@ _ROW = re.compile(r"^\| `(ConsentRelay\w+)` \|.*", re.MULTILINE)
 
 def page(observed: Sequence[Observed], day: date, before: str = "") -> str:
     """``before``: the page of earlier runs, whose rows stay where nothing newer is observed."""
-    rows = {found[1]: found[0] for found in _ROW.finditer(before.partition(NOT_DRILLED_HEADING)[0])}
+    rows = {found[1]: found[0] for found in _ROW.finditer(before)}
     rows |= {each.alert: _row(each, day) for each in observed}
-    left_out = [f"| `{alert}` | {why} |" for alert, why in sorted(NOT_DRILLED.items())]
     return "\n".join(
         (
             INTRO,
             "| alert | fault | fired after | steps | gone after | run on |",
             "|---|---|---|---|---|---|",
-            *(rows[alert] for alert in sorted(rows) if alert not in NOT_DRILLED),
-            "",
-            NOT_DRILLED_HEADING,
-            "",
-            "| alert | why |",
-            "|---|---|",
-            *left_out,
+            *(rows[alert] for alert in sorted(rows)),
             "",
         )
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from local_stack.servers.java import BRIEF, java
 from local_stack.servers.packages import installed
+from local_stack.servers.postgres import program
 from local_stack.stack import Stack
 from tests.drill.runbook import Step
 
@@ -37,6 +38,7 @@ class Shell:
         jars = f"{installed('kafka-tools')}/*:{installed('kafka')}/*"
         tool = java(heap="256m", arguments=[BRIEF, "-cp", jars, _TRANSACTIONS])
         _script(programs / "kafka-transactions.sh", f'{shlex.join(tool)} "$@"')
+        _script(programs / "psql", f'{shlex.quote(str(program("psql")))} "$@"')
         self._variables = subprocess.run(
             [Path(sys.executable).with_name("consent-relay"), "env", "--directory", str(stack.directory)],
             capture_output=True,

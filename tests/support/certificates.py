@@ -54,11 +54,12 @@ class Authority:
         )
         return cls(directory, key, builder.add_extension(usage, True).sign(key, hashes.SHA256()))
 
-    def sign(self, name: str, *, host: str = HERE, others: Iterable[str] = (), expired: bool = False) -> Identity:
-        """A certificate for `host`, an address or a name, and for `others`, whose subject is `name`."""
+    def sign(self, name: str, *, host: str = HERE, others: Iterable[str] = (), days: int = 1) -> Identity:
+        """A certificate for `host`, an address or a name, and for `others`, whose subject is `name`. It ends in `days`,
+        or has ended."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.SubjectAlternativeName([*map(_general_name, (host, *others))])
-        builder = _builder(_name(name), self._certificate.subject, key, expired=expired).add_extension(subject, False)
+        builder = _builder(_name(name), self._certificate.subject, key, days=days).add_extension(subject, False)
         issued = builder.add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), False
         ).sign(self._key, hashes.SHA256())
@@ -78,7 +79,7 @@ class Authority:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, *, expired: bool = False
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, *, days: int = 1
 ) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     day = datetime.timedelta(days=1)
@@ -89,7 +90,7 @@ def _builder(
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - 3 * day)
-        .not_valid_after(now - day if expired else now + day)
+        .not_valid_after(now + days * day)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
     )
 

@@ -20,9 +20,9 @@ from consent_kafka.access import COMMANDS, PROCESSES, required
 from local_stack.servers import ServerEndpoints
 from tests.conftest import own_database
 from tests.integration.security.secured import Certificates, Secured, SecuredBroker, secured_broker
-from tests.integration.security.tls_fronts import postgres_front, registry_front
 from tests.support.certificates import HERE
 from tests.support.one_destination import SECRET
+from tests.support.tls_fronts import postgres_front, registry_front
 
 REGISTRY_USER = "relay"
 DESTINATIONS = """\

@@ -71,7 +71,7 @@ class Certificates:
             other=other,
             server=authority.sign("server"),
             other_host=authority.sign("other-host", host="broker.example"),
-            expired=authority.sign("expired", expired=True),
+            expired=authority.sign("expired", days=-1),
             client=authority.sign("gate"),
             foreign_client=other.sign("foreign"),
         )

@@ -25,8 +25,8 @@ from local_stack.ports import free_port
 from tests.integration.flow.rig import refusal
 from tests.integration.security.conftest import Tool
 from tests.integration.security.secured import PLAIN_USER, Secured
-from tests.integration.security.tls_fronts import postgres_front, registry_front
 from tests.support.certificates import HERE
+from tests.support.tls_fronts import postgres_front, registry_front
 from tests.support.waiting import until
 
 RUNNING = ("api", "relay", "ingest", "suppression", "gate", "propagator", "lag")

@@ -111,7 +111,7 @@ def test_a_certificate_is_to_be_renewed_a_month_before_its_end(days: float | Non
 
 def test_a_bundle_ends_with_the_last_of_its_authorities(tmp_path: Path) -> None:
     authority = Authority.create(tmp_path, "authority")
-    old = authority.sign("old", expired=True).certificate.read_bytes()
+    old = authority.sign("old", days=-1).certificate.read_bytes()
     file = tmp_path / "bundle.pem"
     file.write_bytes(old + authority.file.read_bytes())
     assert 0 < (certificate_of_file("CA", file, bundle=True).ends_in_days or 0) <= 1

@@ -1,4 +1,4 @@
-"""TLS in front of the servers that all tests share, which speak it not: a registry with a password, a PostgreSQL."""
+"""TLS in front of the servers that all tests share, which speak it not: a registry, a PostgreSQL."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,17 +22,20 @@ _SSL_REQUEST = bytes.fromhex("0000000804d2162f")
 
 
 @contextmanager
-def registry_front(target: str, identity: Identity, *, user: str, password: str) -> Iterator[str]:
-    """The URL of a registry that answers 401 but to one user."""
+def registry_front(
+    target: str, identity: Identity, *, user: str = "", password: str = "", clients: Path | None = None
+) -> Iterator[str]:
+    """The URL of a registry that answers 401 but to ``user``, if one is named, and that takes, if ``clients`` is given,
+    none without a certificate of that authority."""
     url = urlsplit(target)
-    expected = f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}"
+    expected = f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}" if user else None
 
     class Forward(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def _forward(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            if self.headers.get("Authorization") != expected:
+            if expected is not None and self.headers.get("Authorization") != expected:
                 return self._answer(401, "application/json", b'{"error_code": 40101, "message": "Unauthorized"}')
             headers = {name: self.headers[name] for name in ("Content-Type", "Accept") if name in self.headers}
             behind = http.client.HTTPConnection(url.netloc, timeout=30)
@@ -61,7 +65,11 @@ def registry_front(target: str, identity: Identity, *, user: str, password: str)
             """A client that leaves in the handshake is what some tests are about."""
 
     server = Server((_HOST, 0), Forward)
-    server.socket = _context(identity).wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    context = _context(identity)
+    if clients is not None:
+        context.load_verify_locations(clients)
+        context.verify_mode = ssl.CERT_REQUIRED
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
