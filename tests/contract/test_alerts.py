@@ -34,12 +34,15 @@ def slugs(page: str) -> set[str]:
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
-def test_an_alert_says_what_it_means_and_leads_to_a_runbook(alert: dict[str, Any]) -> None:
+def test_an_alert_says_what_it_means_and_leads_to_a_runbook_that_names_it(alert: dict[str, Any]) -> None:
     assert alert["labels"]["severity"] in ("page", "ticket")
     assert alert["annotations"]["summary"]
     assert alert["annotations"]["description"]
     page, _, heading = alert["annotations"]["runbook_url"].partition("#")
-    assert heading in slugs((ROOT / page).read_text("utf-8"))
+    text = (ROOT / page).read_text("utf-8")
+    assert heading in slugs(text)
+    (section,) = [each for each in text.split("\n## ") if heading in slugs(f"## {each}")]
+    assert f"`{alert['alert']}`" in section, f"{page}#{heading} does not name the alert, by which it is searched"
 
 
 def test_every_metric_and_label_that_a_rule_asks_for_is_exported() -> None:
