@@ -30,6 +30,13 @@ class TwilioAccount(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     account_sid: str = "AC00000000000000000000000000000000"
     auth_token: str = "sandbox-twilio-token"  # noqa: S105 - opens nothing but the sandbox
+    status: str = "active"
+    """Or suspended, closed."""
+    api_key_sid: str = "SK00000000000000000000000000000000"
+    api_key_secret: str = "sandbox-twilio-secret"  # noqa: S105
+    """Of a standard API key: it may not read the account."""
+    api_key_reads_services: bool = True
+    """False: of a restricted API key, without the permission to read Messaging Services."""
     consent_api: bool = True
     """False: Twilio has not opened the Consent API for this account."""
     senders: tuple[str, ...] = ()

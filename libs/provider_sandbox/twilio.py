@@ -1,4 +1,5 @@
-"""Twilio's bulk upsert of consents: form items of JSON, and an error code for each item in a 201.
+"""Twilio's bulk upsert of consents: form items of JSON, and an error code for each item in a 201. The account and its
+Messaging Services can be looked up.
 
 Each answer carries its source (X-Sandbox-Source): the specification, the page of error 30646, or `assumed`.
 """
@@ -9,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from aiohttp import web
@@ -24,9 +25,12 @@ NOT_UPSERTED = 30646
 
 SPECIFICATION = "twilio-oai twilio_accounts_v1.json 2026-04, and twilio.com/docs/api/errors/30646"
 ERRORS = "Twilio error dictionary, read 2026-11-26"
+ACCOUNTS = "twilio-oai twilio_api_v2010.json, FetchAccount, and twilio.com/docs/iam/api-keys; read 2026-11-27"
+SERVICES = "twilio-oai twilio_messaging_v1.json, FetchService and ListService; read 2026-11-27"
 
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 _SENDER = re.compile(r"MG[0-9a-fA-F]{32}|\+[1-9][0-9]{6,14}|[0-9]{5,6}")
+_SERVICE = re.compile(r"MG[0-9a-fA-F]{32}")
 _CORRELATION = re.compile(r"[0-9a-fA-F]{32}")
 _DATE = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})"
@@ -52,7 +56,12 @@ class Twilio:
         return self.name
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.post("/twilio/v1/Consents/Bulk", self._upsert)]
+        return [
+            web.post("/twilio/v1/Consents/Bulk", self._upsert),
+            web.get("/twilio/2010-04-01/Accounts/{sid}.json", self._account_resource),
+            web.get("/twilio/v1/Services", self._services),
+            web.get("/twilio/v1/Services/{sid}", self._service),
+        ]
 
     def throttled(self, admission: Admission) -> web.Response:
         return _problem(429, 20429, "Too Many Requests", source=ERRORS)
@@ -60,11 +69,52 @@ class Twilio:
     def add_rate_limit_headers(self, response: web.StreamResponse, admission: Admission) -> None:
         """Twilio reports nothing of what is left."""
 
+    def _caller(self, request: web.Request) -> Literal["account", "api key"] | None:
+        """Whose credentials the request has."""
+        user, password = basic_credentials(request) or ("", "")
+        if self._account.status != "active":
+            return None
+        if same(user, self._account.account_sid) and same(password, self._account.auth_token):
+            return "account"
+        if same(user, self._account.api_key_sid) and same(password, self._account.api_key_secret):
+            return "api key"
+        return None
+
+    async def _account_resource(self, request: web.Request) -> web.Response:
+        if self._caller(request) != "account":
+            return _problem(401, 20003, "Authenticate", source=ERRORS)
+        if request.match_info["sid"] != self._account.account_sid:
+            return _problem(404, 20404, "The requested resource was not found", source=ERRORS)
+        found = {"sid": self._account.account_sid, "friendly_name": "sandbox", "status": "active", "type": "Full"}
+        return sourced(json_answer(200, found), ACCOUNTS)
+
+    async def _services(self, request: web.Request) -> web.Response:
+        if (refusal := self._may_not_read_services(request)) is not None:
+            return refusal
+        services = [self._service_resource(each) for each in self._account.senders if _SERVICE.fullmatch(each)]
+        return sourced(json_answer(200, {"services": services, "meta": {"key": "services", "page": 0}}), SERVICES)
+
+    async def _service(self, request: web.Request) -> web.Response:
+        if (refusal := self._may_not_read_services(request)) is not None:
+            return refusal
+        sid = request.match_info["sid"]
+        if not _SERVICE.fullmatch(sid) or (self._account.senders and sid not in self._account.senders):
+            return _problem(404, 20404, "The requested resource was not found", source=ERRORS)
+        return sourced(json_answer(200, self._service_resource(sid)), SERVICES)
+
+    def _service_resource(self, sid: str) -> dict[str, Any]:
+        return {"sid": sid, "account_sid": self._account.account_sid, "friendly_name": "sandbox"}
+
+    def _may_not_read_services(self, request: web.Request) -> web.Response | None:
+        caller = self._caller(request)
+        if caller is None:
+            return _problem(401, 20003, "Authenticate", source=ERRORS)
+        if caller == "api key" and not self._account.api_key_reads_services:
+            return _problem(403, 70051, "Authorization Failed", source=ERRORS)
+        return None
+
     async def _upsert(self, request: web.Request) -> web.Response:
-        credentials = basic_credentials(request)
-        if credentials is None or not (
-            same(credentials[0], self._account.account_sid) and same(credentials[1], self._account.auth_token)
-        ):
+        if self._caller(request) is None:
             return _problem(401, 20003, "Authenticate", source=ERRORS)
         if not self._account.consent_api:
             return _problem(404, 20404, "The requested resource was not found", source=ASSUMED)

@@ -181,9 +181,9 @@ class Server:
             body=await request.read(),
         )
         answer = self.answer or {}
-        for number, lookup in enumerate(self.provider.facts.get("lookups", [])):
+        for number, lookup in enumerate(self.provider.facts.get("lookups", []), start=1):
             if (lookup["method"], lookup["path"] in received.path) == (received.method, True):
-                return self._respond(answer if number == 0 and answer.get("lookup") else lookup, [])
+                return self._respond(answer if number == int(answer.get("lookup", 0)) else lookup, [])
         self.received.append(received)
         held = [push for push in self.pushes if received.holds(push)]
         action = self.pushes[0].action if self.pushes else SUPPRESS

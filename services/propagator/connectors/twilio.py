@@ -1,6 +1,8 @@
 """Twilio's consents: opt-ins and opt-outs of phone numbers at a sender, 25 a call, an error code for each.
 
-Docs: POST https://accounts.twilio.com/v1/Consents/Bulk, and error 30646. There is nothing to read back.
+Docs: POST https://accounts.twilio.com/v1/Consents/Bulk, and error 30646. There is nothing to read back. The account is
+looked up by GET /2010-04-01/Accounts/{Sid}.json of api.twilio.com, which API keys other than main ones may not, and
+Messaging Services by GET /v1/Services of messaging.twilio.com.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from propagator.connectors.base import (
     Push,
     Refused,
     Retryable,
+    Verified,
 )
 from propagator.connectors.bisect import BatchRefused, bisect_batch
 from propagator.connectors.http import HttpClient, HttpResponse, basic
@@ -38,6 +41,8 @@ from propagator.connectors.responses import parsed, parsed_error, raise_for_stat
 from propagator.errors import DestinationDownError, MisconfiguredError, UnknownTargetsError
 
 HOST = "https://accounts.twilio.com"
+ACCOUNTS_HOST = "https://api.twilio.com"
+SERVICES_HOST = "https://messaging.twilio.com"
 CONNECTIONS = 4
 
 CLOCK_MARGIN_SECONDS = 5
@@ -55,6 +60,11 @@ _OUR_FAULT = {"INVALID_SOURCE": "check `options.source`", "INVALID_STATUS": "Twi
 """What every item of a call shares, with what a person can do: no address is at fault."""
 _PASSING = {"INTERNAL_SERVER_ERROR", _BAD_DATE}
 """Another attempt may do better; any other code is a refusal, though none that is known to be final."""
+_ACCOUNT = re.compile(r"AC[0-9a-fA-F]{32}")
+_SERVICE = re.compile(r"MG[0-9a-fA-F]{32}")
+_NOT_FOUND = 20404
+_MAY_NOT = 70051
+"""Of a restricted API key that lacks a permission."""
 _SENDER = re.compile(r"MG[0-9a-fA-F]{32}|\+[1-9][0-9]{6,14}|[0-9]{5,6}")
 _STATUS = {SUPPRESS: "opt-out", PERMIT: "opt-in"}
 
@@ -67,6 +77,20 @@ class _Answer(msgspec.Struct):
 class _Problem(msgspec.Struct):
     code: Any = None
     message: Any = None
+
+
+class _Account(msgspec.Struct):
+    status: str | None = None
+    """active, suspended or closed."""
+
+
+class _Service(msgspec.Struct):
+    sid: str | None = None
+    """Twilio's specification permits null."""
+
+
+class _Services(msgspec.Struct):
+    services: list[Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,18 +115,48 @@ class Twilio:
 
     def __init__(self, connection: ConnectionSettings, *, clock: Callable[[], float] = time.time) -> None:
         self._url = f"{(connection.url or HOST).rstrip('/')}/v1/Consents/Bulk"
-        self._headers = {
-            "Authorization": basic(connection.credentials["account_sid"], connection.credentials["auth_token"]),
-            "Content-Type": "application/x-www-form-urlencoded",
-        }
+        self._accounts = f"{(connection.url or ACCOUNTS_HOST).rstrip('/')}/2010-04-01/Accounts"
+        self._services = f"{(connection.url or SERVICES_HOST).rstrip('/')}/v1/Services"
+        self._sid = connection.credentials["account_sid"]
+        self._authorization = {"Authorization": basic(self._sid, connection.credentials["auth_token"])}
+        self._headers = {**self._authorization, "Content-Type": "application/x-www-form-urlencoded"}
+        self._targets = connection.targets
         self._source = str(connection.options["source"])
         self._clock = clock
         self._undated: dict[tuple[str, str], None] = {}
         """Address keys and targets of opt-outs whose date Twilio refused, the oldest first: they go without it."""
         self._http = HttpClient(timeout_seconds=connection.timeout_seconds, connections=CONNECTIONS)
 
-    async def verify(self, *, budget: CallBudget) -> None:
-        """Twilio has no call that reads consents or tries one without writing it: nothing to check."""
+    async def verify(self, *, budget: CallBudget) -> Verified | None:
+        """Twilio takes our credentials, the account is active, and every Messaging Service exists.
+
+        Whether it may write consents is not asked, as no call tries one without writing it; neither are numbers and
+        short codes looked up: the first push reports one that Twilio does not know. An API key that may not read
+        Messaging Services is reported, not raised, as it may write consents all the same.
+        """
+        services = [each for each in self._targets if _SERVICE.fullmatch(each)]
+        wrong: dict[str, str] = {}
+        if _ACCOUNT.fullmatch(self._sid):
+            await self._check_account(budget)
+        elif not services:  # Of an API key the account is not known: any list of it shows that the key is good.
+            response = await self._look_up(f"{self._services}?PageSize=1", budget)
+            if _may_not(response):
+                return _not_looked_up(response)
+            _check_lookup(response)
+            parsed(response, _Services)
+        for service in services:
+            response = await self._look_up(f"{self._services}/{service}", budget)
+            if _may_not(response):
+                return _not_looked_up(response)
+            if response.status == 404 and _code(response) == _NOT_FOUND:
+                wrong[service] = f"Messaging Service {service} does not exist in this account: correct `purposes`"
+                continue
+            _check_lookup(response)
+            if parsed(response, _Service).sid not in (None, service):
+                raise DestinationDownError("malformed", "200 with another Messaging Service than was asked for")
+        if wrong:
+            raise UnknownTargetsError("sender", wrong)
+        return None
 
     async def push(self, pushes: Sequence[Push], *, guard: Guard, budget: CallBudget) -> Sequence[Outcome]:
         async def attempt(part: Sequence[Push]) -> Sequence[Outcome] | BatchRefused:
@@ -125,6 +179,16 @@ class Twilio:
 
     async def close(self) -> None:
         await self._http.close()
+
+    async def _check_account(self, budget: CallBudget) -> None:
+        response = await self._look_up(f"{self._accounts}/{self._sid}.json", budget)
+        _check_lookup(response)
+        account = parsed(response, _Account)
+        if account.status in ("suspended", "closed"):
+            raise MisconfiguredError("account", f"Twilio has {account.status} the account: ask its support")
+
+    async def _look_up(self, url: str, budget: CallBudget) -> HttpResponse:
+        return await self._http.call("GET", url, budget=budget, headers=self._authorization)
 
     def _item(self, push: Push) -> str:
         item = {
@@ -169,11 +233,40 @@ def _check(response: HttpResponse) -> None:
         raise DestinationDownError("malformed", f"{response.status} where 201 was due")
 
 
+def _check_lookup(response: HttpResponse) -> None:
+    """Returns for 200. Raises for everything else."""
+    if response.status in (401, 403):
+        hint = "check account_sid and auth_token, and that Twilio has not suspended the account"
+        raise MisconfiguredError("credentials", f"{f'{response.status} {_problem(response)}'.rstrip()}: {hint}")
+    raise_for_status(response)
+    if response.status >= 400:
+        problem = f"{response.status} {_problem(response)}".rstrip()
+        raise MisconfiguredError(f"http_{response.status}", f"{problem}: check account_sid and `url`")
+    if response.status != 200:
+        raise DestinationDownError("malformed", f"{response.status} where 200 was due")
+
+
+def _may_not(response: HttpResponse) -> bool:
+    """Whether Twilio knows the key, which lacks a permission."""
+    return response.status == 403 or (response.status == 401 and _code(response) == _MAY_NOT)
+
+
+def _not_looked_up(response: HttpResponse) -> Verified:
+    problem = f"{response.status} {_problem(response)}".rstrip()
+    return Verified(
+        not_known=f"Messaging Services not looked up: {problem}: give the API key the permission to read them"
+    )
+
+
 def _problem(response: HttpResponse) -> str:
     """Twilio's code for what is wrong with a call, and its words; empty where the body is not Twilio's."""
-    problem = parsed_error(response, _Problem) or _Problem()
-    code = f"{problem.code}" if type(problem.code) is int and 0 < problem.code < 1_000_000 else ""
-    return words(" ".join(filter(None, (code, words(problem.message)))))
+    problem, code = parsed_error(response, _Problem) or _Problem(), _code(response)
+    return words(" ".join(filter(None, (str(code or ""), words(problem.message)))))
+
+
+def _code(response: HttpResponse) -> int | None:
+    code = (parsed_error(response, _Problem) or _Problem()).code
+    return code if type(code) is int and 0 < code < 1_000_000 else None
 
 
 def _items(response: HttpResponse) -> dict[str, _Item]:

@@ -22,7 +22,7 @@ from propagator.connectors.base import (
 )
 from propagator.connectors.http import HttpClient, HttpResponse
 from propagator.connectors.twilio import TYPE, Twilio
-from propagator.errors import DestinationDownError, MisconfiguredError
+from propagator.errors import DestinationDownError, MisconfiguredError, UnknownTargetsError
 from provider_sandbox.config import SandboxConfig, TwilioAccount
 from tests.support.call_budget import CountedBudget
 
@@ -366,6 +366,99 @@ async def test_no_more_than_so_many_refused_dates_are_remembered(
     await answers.push(*pushes)
     await answers.push(*pushes)
     assert ["date_of_consent" in each for each in answers.items[1]] == [True, False, False]
+
+
+API_KEY = {"account_sid": "SK00000000000000000000000000000000", "auth_token": "sandbox-twilio-secret"}
+NUMBER = "+33939980001"
+
+
+async def looked_up(sandbox: Any) -> list[str]:
+    return [call["path"].removeprefix("/twilio") for call in await sandbox.calls("twilio")]
+
+
+@pytest.mark.parametrize(
+    ("credentials", "targets", "paths"),
+    [
+        (
+            CREDENTIALS,
+            (SENDER, NUMBER),
+            [f"/2010-04-01/Accounts/{CREDENTIALS['account_sid']}.json", f"/v1/Services/{SENDER}"],
+        ),
+        (CREDENTIALS, (NUMBER,), [f"/2010-04-01/Accounts/{CREDENTIALS['account_sid']}.json"]),
+        (API_KEY, (SENDER, OTHER), [f"/v1/Services/{SENDER}", f"/v1/Services/{OTHER}"]),
+        (API_KEY, (NUMBER,), ["/v1/Services"]),
+    ],
+)
+async def test_the_account_or_the_key_and_the_services_are_looked_up(
+    open_sandbox: Any, credentials: dict[str, str], targets: tuple[str, ...], paths: list[str]
+) -> None:
+    sandbox = await open_sandbox()
+    connector = sandbox.connect("twilio", credentials=credentials, path="/twilio", targets=targets)
+    budget = CountedBudget()
+    assert await connector.verify(budget=budget) is None
+    assert await looked_up(sandbox) == paths
+    assert budget.spent == len(paths)
+    assert await sandbox.states("twilio") == {}
+
+
+@pytest.mark.parametrize("targets", [(SENDER,), (NUMBER,)])
+@pytest.mark.parametrize("credentials", [CREDENTIALS, API_KEY, {"account_sid": "ACME/../..", "auth_token": "no"}])
+async def test_credentials_that_twilio_does_not_know_are_named(
+    open_sandbox: Any, credentials: dict[str, str], targets: tuple[str, ...]
+) -> None:
+    sandbox = await open_sandbox()
+    wrong = credentials | {"auth_token": "not-its-secret"}
+    connector = sandbox.connect("twilio", credentials=wrong, path="/twilio", targets=targets)
+    with pytest.raises(MisconfiguredError, match=r"^credentials: 401 20003 Authenticate: check account_sid") as raised:
+        await connector.verify(budget=CountedBudget())
+    assert "not-its-secret" not in str(raised.value)
+
+
+async def test_a_messaging_service_that_does_not_exist_is_named_and_no_other(open_sandbox: Any) -> None:
+    sandbox = await open_sandbox(SandboxConfig(twilio=TwilioAccount(senders=(SENDER,))))
+    with pytest.raises(UnknownTargetsError) as raised:
+        await connect(sandbox, targets=(SENDER, OTHER, NUMBER)).verify(budget=CountedBudget())
+    assert set(raised.value.targets) == {OTHER}
+    assert raised.value.targets[OTHER].endswith("correct `purposes`")
+
+
+@pytest.mark.parametrize("targets", [(SENDER,), (NUMBER,)])
+async def test_a_key_that_may_not_read_services_may_send_all_the_same(
+    open_sandbox: Any, targets: tuple[str, ...], push: Callable[..., Push]
+) -> None:
+    sandbox = await open_sandbox(SandboxConfig(twilio=TwilioAccount(api_key_reads_services=False)))
+    connector = sandbox.connect("twilio", credentials=API_KEY, path="/twilio", targets=targets)
+    found = await connector.verify(budget=CountedBudget())
+    assert found is not None
+    assert found.not_known == (
+        "Messaging Services not looked up: 403 70051 Authorization Failed: give the API key the permission to read them"
+    )
+    (outcome,) = await connector.push([push(1, target=targets[0])], guard=allowed, budget=CountedBudget())
+    assert isinstance(outcome, Accepted)
+
+
+async def test_each_look_up_has_the_host_that_twilio_documents(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    async def call(_client: HttpClient, method: str, url: str, **_request: Any) -> HttpResponse:
+        asked.append((method, url))
+        return HttpResponse(status=200, headers={}, body=dumps({"sid": None, "services": []}))
+
+    monkeypatch.setattr(HttpClient, "call", call)
+    connection = ConnectionSettings(
+        destination="t",
+        tenant="acme",
+        channel="sms",
+        url=None,
+        credentials=CREDENTIALS,
+        options={"source": "website"},
+        targets=(SENDER,),
+    )
+    await Twilio(connection).verify(budget=CountedBudget())
+    assert asked == [
+        ("GET", "https://api.twilio.com/2010-04-01/Accounts/AC00000000000000000000000000000000.json"),
+        ("GET", f"https://messaging.twilio.com/v1/Services/{SENDER}"),
+    ]
 
 
 @pytest.mark.parametrize(
