@@ -24,6 +24,7 @@ GLOBAL = "global"
 SPECIFICATION = "sendgrid-oai 2024-07"
 ERRORS = "sendgrid-python USAGE.md and sendgrid/docs, checked 2026-11-26"
 REFERENCE = "twilio.com/docs/sendgrid/api-reference, read 2026-11-26"
+SCOPES = "twilio.com/docs/sendgrid/api-reference/api-key-permissions, read 2026-11-27"
 ABSENT = "sendgrid/docs#6194 and #6087"
 
 _Handler = Callable[[web.Request], Awaitable[web.Response]]
@@ -51,6 +52,7 @@ class SendGrid:
         root, allowed = "/sendgrid/v3/asm", self._allowed
         groups, of_group, globally = "asm.groups", "asm.groups.suppressions", "asm.suppressions.global"
         return [
+            web.get("/sendgrid/v3/scopes", self._scopes),
             web.get(root + "/groups/{group}", allowed(f"{groups}.read", self._group)),
             web.get(root + "/groups/{group}/suppressions", allowed(f"{of_group}.read", self._list)),
             web.post(root + "/groups/{group}/suppressions", allowed(f"{of_group}.create", self._suppress)),
@@ -72,15 +74,22 @@ class SendGrid:
 
     def _allowed(self, scope: str, handler: _Handler) -> _Handler:
         async def guarded(request: web.Request) -> web.Response:
-            token = bearer_token(request)
-            if token is None or not same(token, self._account.api_key):
-                message = "The provided authorization grant is invalid, expired, or revoked"
-                return _errors(401, message, source=ERRORS)
+            if not self._knows(request):
+                return _unknown_key()
             if scope not in self._account.scopes:
                 return _errors(403, "access forbidden", source=ERRORS)
             return await handler(request)
 
         return guarded
+
+    def _knows(self, request: web.Request) -> bool:
+        token = bearer_token(request)
+        return token is not None and same(token, self._account.api_key)
+
+    async def _scopes(self, request: web.Request) -> web.Response:
+        if not self._knows(request):
+            return _unknown_key()
+        return _answer(200, {"scopes": [*self._account.scopes, "2fa_required"]}, source=SCOPES)
 
     def _target(self, request: web.Request) -> str:
         """The list a call really touches: SendGrid takes an unknown group for the global one, without a word."""
@@ -168,6 +177,10 @@ class SendGrid:
 
 def _answer(status: int, body: Any, *, source: str) -> web.Response:
     return sourced(json_answer(status, body), source)
+
+
+def _unknown_key() -> web.Response:
+    return _errors(401, "The provided authorization grant is invalid, expired, or revoked", source=ERRORS)
 
 
 def _errors(status: int, message: str, *, field: str | None = None, source: str) -> web.Response:

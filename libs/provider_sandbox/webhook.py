@@ -59,7 +59,12 @@ class Webhook:
         return "/".join(part for part in path.split("/")[1:3] if part)
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.post("/webhook", self._receive), web.post("/webhook/{receiver}", self._receive)]
+        return [
+            web.post("/webhook", self._receive),
+            web.post("/webhook/{receiver}", self._receive),
+            web.get("/webhook", self._check),
+            web.get("/webhook/{receiver}", self._check),
+        ]
 
     def throttled(self, admission: Admission) -> web.Response:
         headers = {"Retry-After": str(int(admission.reset_seconds) + 1)}
@@ -67,6 +72,15 @@ class Webhook:
 
     def add_rate_limit_headers(self, response: web.StreamResponse, admission: Admission) -> None:
         """Standard Webhooks knows no header for what is left."""
+
+    async def _check(self, request: web.Request) -> web.Response:
+        """What the sender asks at a `check_url`: its own format, which no standard describes."""
+        message_id = request.headers.get("webhook-id", "")
+        request[CALL].message_id = message_id
+        refusal = self._refusal(message_id, request, await request.read())
+        if refusal is not None:
+            return sourced(json_answer(401, {"error": refusal}), ASSUMED)
+        return sourced(web.Response(status=204), ASSUMED)
 
     async def _receive(self, request: web.Request) -> web.Response:
         body = await request.read()

@@ -56,6 +56,9 @@ async def test_a_late_permission_does_not_outlast_the_suppression(  # R30
                 states = (await response.json())["states"]
             return [state for each in states.values() for _, state in each[target]["changes"]]
 
+        async def verified() -> bool:
+            return rig.sample("destination_verified") == 1
+
         async def in_doubt() -> bool:
             return rig.sample("calls_total", result="down") == 1
 
@@ -64,8 +67,10 @@ async def test_a_late_permission_does_not_outlast_the_suppression(  # R30
             return (row.action, row.in_doubt) == ("suppress", False) and rig.state.nothing_pending
 
         latency = f"{sandbox.url}/_control/latency/{tool}"
-        await session.put(latency, json={"p50_ms": 900, "p99_ms": 900})
+        await session.put(latency, json={"p50_ms": 0, "p99_ms": 0})
         await rig.start()
+        await until_async(verified)
+        await session.put(latency, json={"p50_ms": 900, "p99_ms": 900})
         rig.state.decide(key(1), decision("g1", "given", at=now_micros() - 10 * SECOND))
         await until_async(in_doubt)
         await session.put(latency, json={"p50_ms": 0, "p99_ms": 0})

@@ -77,14 +77,14 @@ TOOLS = [
         channel="email",
         target="newsletter",
         credentials=WEBHOOK,
-        options={"allow_private": True, "clear_addresses": True},
+        options={"allow_private": True, "clear_addresses": True, "check_url": ""},
     ),
     Tool(
         name="webhook",
         channel="sms",
         target="newsletter",
         credentials=WEBHOOK,
-        options={"allow_private": True, "clear_addresses": False},
+        options={"allow_private": True, "clear_addresses": False, "check_url": ""},
     ),
 ]
 

@@ -32,7 +32,7 @@ async def sent(pushes: Sequence[Push], *, url_path: str = "/hook", **credentials
                 channel="email",
                 url=server.url + url_path,
                 credentials=credentials,
-                options={"clear_addresses": True, "allow_private": True},
+                options={"clear_addresses": True, "allow_private": True, "check_url": ""},
                 targets=("newsletter",),
             )
         )

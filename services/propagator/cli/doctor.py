@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from urllib.parse import urlsplit
 
 from consent_privacy.errors import InvalidKeyringError
 from consent_privacy.keyring import Keyring
-from consent_service.doctor.findings import MEND_KEYRING, Check, CheckContext, Finding, Result, readable
+from consent_service.doctor.findings import MEND_KEYRING, Check, CheckContext, Finding, Result, all_ok, readable
 from consent_service.doctor.secret_files import judge_secrets, referenced_secrets
-from propagator.cli.verification import DestinationVerification, verify
+from propagator.cli.verification import CONNECT_SECONDS, DestinationVerification, verify
 from propagator.config.model import Destination
 from propagator.config.reader import read
 from propagator.connectors import CATALOGUE
-from propagator.errors import InvalidDestinationsFileError, MisconfiguredError
+from propagator.errors import (
+    CallFailedError,
+    InvalidDestinationsFileError,
+    MisconfiguredError,
+    ThrottledError,
+    UnknownTargetsError,
+)
 from propagator.settings import PropagatorSettings
 
 _FILE, _SECRETS = "destinations file", "credentials of destinations"
-CONNECT_SECONDS = 5.0
 VERIFY_SECONDS = 30.0
 """For the look-ups at one destination, at its own pace."""
 
@@ -55,51 +59,51 @@ def _always(finding: Finding) -> Check:
 
 def _destination(declared: Destination) -> Check:
     name = f"destination {declared.name}"
+    connection = declared.connection
 
     def find() -> Sequence[Finding]:
         try:
             verification = asyncio.run(verify(declared))
         except MisconfiguredError as error:  # A secret or URL of the wrong form.
             return [Finding(name=name, result=Result.FAULT, found=str(error))]
-        url = declared.connection.url
-        # A tool that is asked nothing can be connected to, at least where the file names its address.
-        unreachable = asyncio.run(_unreachable(url)) if url is not None and not verification.requests else None
-        return judge(name, verification, unreachable=unreachable, paused=declared.paused)
+        return judge(name, verification, credentials=list(connection.credentials), paused=declared.paused)
 
-    return Check(name=name, find=find, seconds=VERIFY_SECONDS)
-
-
-async def _unreachable(url: str) -> str | None:
-    """Why no connection can be made, with TLS where the URL has it; None where one was. Nothing is sent over it."""
-    parts = urlsplit(url)
-    secure = parts.scheme == "https"
-    try:
-        async with asyncio.timeout(CONNECT_SECONDS):
-            _, writer = await asyncio.open_connection(parts.hostname, parts.port or (443 if secure else 80), ssl=secure)
-            writer.close()
-            await writer.wait_closed()
-    except (OSError, TimeoutError) as error:
-        return f"no connection to {parts.hostname} ({type(error).__name__})"
-    return None
+    return Check(name=name, find=find, seconds=max(VERIFY_SECONDS, connection.timeout_seconds + CONNECT_SECONDS))
 
 
 def judge(
-    name: str, verification: DestinationVerification, *, unreachable: str | None, paused: bool
+    name: str, verification: DestinationVerification, *, credentials: Sequence[str], paused: bool
 ) -> Sequence[Finding]:
     """A tool that does not know us, or to which no connection can be made, is a fault; one that takes what is sent and
-    stops nothing by it, a warning. Pure."""
-    cure = "correct it in the destinations file or at the tool, then: consent-relay destinations check FILE --verify"
-    found = [Finding(name=name, result=Result.FAULT, found=each, cure=cure) for each in verification.errors]
-    found += [Finding(name=name, result=Result.WARNING, found=each, cure=cure) for each in verification.warnings]
-    if unreachable is not None:
-        route = "see whether the tool is down, and whether its address can be reached from here"
-        found.append(Finding(name=name, result=Result.FAULT, found=unreachable, cure=route))
+    stops nothing by it, a warning. ``credentials``: the names of those that the destination has. Pure."""
+    again = "then: consent-relay destinations check FILE --verify"
+    found = []
+    if verification.failure is not None:
+        cure = f"{cure_of(verification.failure, credentials)}; {again}"
+        found = [Finding(name=name, result=Result.FAULT, found=each, cure=cure) for each in verification.errors]
+    at_tool = f"correct it in the destinations file or at the tool; {again}"
+    found += [Finding(name=name, result=Result.WARNING, found=each, cure=at_tool) for each in verification.warnings]
     if paused:
         text = "paused: nothing is sent, changes wait"
         found.append(Finding(name=name, result=Result.WARNING, found=text, cure="set paused: false when it may go on"))
-    known = (
-        "knows our account and every target"
-        if verification.requests
-        else "URL and secrets have the right form; the tool has no request that shows more and changes nothing"
-    )
-    return found or [Finding(name=name, result=Result.OK, found=known)]
+    return all_ok(name, found, verification.shown)
+
+
+def cure_of(failure: CallFailedError, credentials: Sequence[str]) -> str:
+    """What a person does, and at which field of the destinations file. Pure."""
+    match failure:
+        case UnknownTargetsError():
+            return "correct `purposes` in the destinations file, or make at the tool what it names"
+        case MisconfiguredError(reason="credentials"):
+            names = ", ".join(credentials)
+            return f"correct `credentials` ({names}) in the destinations file, or what they may do at the tool"
+        case MisconfiguredError():
+            return "correct the destination as it says, in the destinations file or at the tool"
+        case ThrottledError():
+            return "wait; if it stays so, lower `limits`, as another client uses the account's rate, too"
+        case CallFailedError(reason="timeout"):
+            return (
+                "see whether the tool is down or a firewall drops our packets; if it is slow, raise `timeout_seconds`"
+            )
+        case _:
+            return "see whether the tool is down, and whether `url` can be reached from here"

@@ -132,8 +132,8 @@ class Verified:
 
     ineffective: Mapping[str, str] = field(default_factory=dict)
     """Targets that take what is sent and stop nothing at the provider, with the fix of each."""
-    not_known: str | None = None
-    """Why it cannot be found out which targets are so, with the fix."""
+    doubt: str | None = None
+    """What could not be found out, or what the credentials lack, with the fix."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -65,6 +65,7 @@ _INVALID_NUMBER = ("invalid.value", "constraint.validation", "bad.request")
 _PERMISSION = re.compile(r"\b[A-Za-z]{1,40}:[A-Za-z]{1,40}:[A-Za-z]{1,40}\b")
 _MAX_PERMISSIONS = 5
 _CAMPAIGNS_A_PAGE = 100
+_NOT_KNOWN = "not known whether suppressions have an effect"
 _MAX_CAMPAIGN_PAGES = 100
 
 
@@ -174,9 +175,9 @@ class Genesys:
                 if number >= page.pageCount:
                     break
             else:
-                return Verified(not_known=f"there are more than {_MAX_CAMPAIGN_PAGES * _CAMPAIGNS_A_PAGE} campaigns")
+                return Verified(doubt=f"{_NOT_KNOWN}: more than {_MAX_CAMPAIGN_PAGES * _CAMPAIGNS_A_PAGE} campaigns")
         except CallFailedError as error:
-            return Verified(not_known=f"campaigns not read: {error}")
+            return Verified(doubt=f"{_NOT_KNOWN}: campaigns not read: {error}")
         fix = "no campaign names it that the OAuth client may see: it stops no call until one does"
         return Verified(ineffective={each: f"list {each}: {fix}" for each in sorted(unused)})
 

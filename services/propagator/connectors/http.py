@@ -6,6 +6,9 @@ as a cause.
 
 from __future__ import annotations
 
+import asyncio
+import socket
+import ssl
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -149,7 +152,7 @@ class HttpClient:
         except CallFailedError:
             raise
         except PrivateTargetError as error:
-            raise MisconfiguredError("private_target", str(error)) from None
+            raise _private_target(error) from None
         except TimeoutError:
             raise DestinationDownError("timeout", f"no response within {self._timeout.total:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
@@ -190,8 +193,10 @@ def _cut() -> DestinationDownError:
 
 def _as_call_failure(error: aiohttp.ClientError | OSError) -> CallFailedError:
     match error:
-        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
-            return MisconfiguredError("certificate", "the server's TLS certificate is not valid: check `url`")
+        case aiohttp.ClientConnectorCertificateError(certificate_error=ssl.SSLCertVerificationError() as refused):
+            return _invalid_certificate(refused)
+        case aiohttp.ClientConnectorSSLError():
+            return _no_tls()
         case aiohttp.ClientConnectorDNSError():
             return DestinationDownError("unresolved", "the host name cannot be resolved")
         case aiohttp.ClientConnectorError():
@@ -204,6 +209,47 @@ def _as_call_failure(error: aiohttp.ClientError | OSError) -> CallFailedError:
             return _cut()
         case _:
             return DestinationDownError("failed", type(error).__name__)
+
+
+def _private_target(error: PrivateTargetError) -> MisconfiguredError:
+    return MisconfiguredError("private_target", f"{error}: correct `url`, or set `options.allow_private`")
+
+
+def _invalid_certificate(refused: ssl.SSLCertVerificationError) -> MisconfiguredError:
+    why = f"the server's TLS certificate is not valid ({refused.verify_message})"
+    return MisconfiguredError("certificate", f"{why}: check `url`, or have the tool renew it")
+
+
+def _no_tls() -> MisconfiguredError:
+    return MisconfiguredError("tls", "no TLS that both sides speak: check the scheme and the port of `url`")
+
+
+async def connect(url: str, *, timeout_seconds: float, resolver: AbstractResolver | None = None) -> None:
+    """Make a connection, with TLS where the URL has it, and end it: nothing is sent. Raises what `HttpClient.call`
+    does."""
+    target = URL(url, encoded=True)
+    host, port = target.host or "", target.port or 0
+    secure = target.scheme == "https"
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            # As for a call: the address that was checked is the one that is connected to.
+            address = host if resolver is None else (await resolver.resolve(host, port))[0]["host"]
+            _, writer = await asyncio.open_connection(
+                address, port, ssl=secure or None, server_hostname=host if secure else None
+            )
+            writer.transport.abort()
+    except PrivateTargetError as error:
+        raise _private_target(error) from None
+    except TimeoutError:
+        raise DestinationDownError("timeout", f"no connection within {timeout_seconds:g} s") from None
+    except ssl.SSLCertVerificationError as error:
+        raise _invalid_certificate(error) from None
+    except ssl.SSLError:
+        raise _no_tls() from None
+    except socket.gaierror:
+        raise DestinationDownError("unresolved", "the host name cannot be resolved") from None
+    except OSError:
+        raise DestinationDownError("unreachable", "no connection could be made") from None
 
 
 def basic(user: str, password: str) -> str:

@@ -2,7 +2,8 @@
 
 Docs: POST /v3/asm/groups/{id}/suppressions, POST /v3/asm/suppressions/global, DELETE the same with the address
 at the end. A write to a group that does not exist goes to the GLOBAL list without an error, so a group is looked
-up before it is written to, and again from time to time: groups are deleted in a web page by people.
+up before it is written to, and again from time to time: groups are deleted in a web page by people. GET /v3/scopes has
+what the API key may do.
 """
 
 from __future__ import annotations
@@ -28,11 +29,12 @@ from propagator.connectors.base import (
     Push,
     Refused,
     Retryable,
+    Verified,
 )
 from propagator.connectors.bisect import BatchRefused, bisect_batch
 from propagator.connectors.http import HttpClient, HttpResponse
 from propagator.connectors.responses import parsed, parsed_error, raise_for_status, words
-from propagator.errors import DestinationDownError, MisconfiguredError, UnknownTargetsError
+from propagator.errors import CallFailedError, DestinationDownError, MisconfiguredError, UnknownTargetsError
 
 HOST = "https://api.sendgrid.com"
 GLOBAL = "global"
@@ -53,11 +55,16 @@ class _Echo(msgspec.Struct):
     recipient_emails: list[Any]
 
 
+class _Scopes(msgspec.Struct):
+    scopes: list[Any]
+
+
 class SendGrid:
     """One SendGrid account; a target is a group id, or `global`."""
 
     def __init__(self, connection: ConnectionSettings) -> None:
-        self._root = f"{(connection.url or HOST).rstrip('/')}/v3/asm"
+        api = f"{(connection.url or HOST).rstrip('/')}/v3"
+        self._root, self._scopes = f"{api}/asm", f"{api}/scopes"
         self._headers = {
             "Authorization": f"Bearer {connection.credentials['api_key']}",
             "Content-Type": "application/json",
@@ -73,8 +80,11 @@ class SendGrid:
         self._checked_at: dict[str, float] = {}
         self._http = HttpClient(timeout_seconds=connection.timeout_seconds, connections=CONNECTIONS)
 
-    async def verify(self, *, budget: CallBudget) -> None:
-        """Every configured group exists, and the key may read it."""
+    async def verify(self, *, budget: CallBudget) -> Verified:
+        """Every configured group exists, and the key may read it.
+
+        Reports the scopes for refusals that the key lacks. They are not raised: SendGrid's answer to a push decides.
+        """
         wrong: dict[str, str] = {}
         for target in self._targets:
             try:
@@ -83,6 +93,7 @@ class SendGrid:
                 wrong |= error.targets
         if wrong:
             raise UnknownTargetsError("group", wrong)
+        return await self._find_missing_scopes(budget)
 
     async def push(self, pushes: Sequence[Push], *, guard: Guard, budget: CallBudget) -> Sequence[Outcome]:
         target = pushes[0].target
@@ -109,6 +120,24 @@ class SendGrid:
             if response.status != 200 or parsed(response, _Group).id != int(target):
                 raise _unknown_target(target, f"could not be looked up: status {response.status}")
         self._checked_at[target] = time.monotonic()
+
+    async def _find_missing_scopes(self, budget: CallBudget) -> Verified:
+        """That they cannot be read is raised only where no group was looked up, so that something shows that the key is
+        good."""
+        needed = {_scope(each, "create") for each in self._targets}
+        try:
+            response = await self._http.call("GET", self._scopes, budget=budget, headers=self._headers)
+            if response.status == 403:
+                return Verified(doubt="403: the API key may not list its scopes, so none is known to be missing")
+            raise_for_status(response)
+            if response.status != 200:
+                raise DestinationDownError("malformed", f"{response.status} where 200 was due")
+            missing = needed - {each for each in parsed(response, _Scopes).scopes if isinstance(each, str)}
+        except CallFailedError as error:
+            if all(target == GLOBAL for target in self._targets):
+                raise
+            return Verified(doubt=f"scopes of the API key not read: {error}")
+        return Verified(doubt=f"the API key needs the scope {', '.join(sorted(missing))}" if missing else None)
 
     async def _suppress(
         self, pushes: Sequence[Push], guard: Guard, budget: CallBudget
@@ -141,8 +170,7 @@ class SendGrid:
 
     def _check(self, response: HttpResponse, target: str, *, scope: str, due: int) -> None:
         """Returns for the documented status alone."""
-        scopes = "asm.suppressions.global" if target == GLOBAL else "asm.groups.suppressions"
-        _raise_for_status(response, f"{scopes}.{scope}")
+        _raise_for_status(response, _scope(target, scope))
         if response.status == 404:
             self._checked_at.pop(target, None)
             raise MisconfiguredError("not_found", "SendGrid does not know this path: check `url`")
@@ -150,6 +178,10 @@ class SendGrid:
             raise MisconfiguredError(f"http_{response.status}", "SendGrid does not take such calls: check `url`")
         if response.status != due:
             raise DestinationDownError("malformed", f"{response.status} where {due} was due")
+
+
+def _scope(target: str, what: str) -> str:
+    return f"asm.suppressions.global.{what}" if target == GLOBAL else f"asm.groups.suppressions.{what}"
 
 
 def _raise_for_status(response: HttpResponse, scope: str) -> None:

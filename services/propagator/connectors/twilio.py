@@ -253,9 +253,7 @@ def _may_not(response: HttpResponse) -> bool:
 
 def _not_looked_up(response: HttpResponse) -> Verified:
     problem = f"{response.status} {_problem(response)}".rstrip()
-    return Verified(
-        not_known=f"Messaging Services not looked up: {problem}: give the API key the permission to read them"
-    )
+    return Verified(doubt=f"Messaging Services not looked up: {problem}: give the API key the permission to read them")
 
 
 def _problem(response: HttpResponse) -> str:

@@ -7,6 +7,7 @@ right, whatever arrives twice or late. docs/providers.md describes the message f
 from __future__ import annotations
 
 import datetime
+import secrets
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -45,6 +46,7 @@ class Webhook:
         if connection.url is None:
             raise MisconfiguredError("url", "a webhook has no host of its own: set `url`")
         self._url = connection.url
+        self._check_url = str(connection.options["check_url"])
         self._secrets = _secrets(connection.credentials)
         self._clear = bool(connection.options["clear_addresses"])
         self._http = HttpClient(
@@ -54,7 +56,21 @@ class Webhook:
         )
 
     async def verify(self, *, budget: CallBudget) -> None:
-        """The format has no request without a message: nothing to check beyond the URL and the secrets."""
+        """The receiver accepts our signature, where the destination has a `check_url`: Standard Webhooks has no request
+        without a message, so without one there is nothing to ask."""
+        if not self._check_url:
+            return
+        response = await self._http.call(
+            "GET", self._check_url, budget=budget, headers=self._signed(f"check_{secrets.token_hex(16)}", b"")
+        )
+        if response.status in (401, 403):
+            raise MisconfiguredError(
+                "credentials", f"{response.status}: the receiver does not take our signature: check `secret`"
+            )
+        if response.status == 429 or response.status >= 500:
+            raise_for_status(response)
+        if not 200 <= response.status < 300:
+            raise MisconfiguredError(f"http_{response.status}", f"{response.status}: check `options.check_url`")
 
     async def push(self, pushes: Sequence[Push], *, guard: Guard, budget: CallBudget) -> Sequence[Outcome]:
         (push,) = pushes
@@ -69,11 +85,7 @@ class Webhook:
             "POST",
             self._url,
             budget=budget,
-            headers={
-                "Content-Type": "application/json",
-                # The id stays over retries; the time is that of the attempt, or a receiver would reject it as too old.
-                **signed_headers(self._secrets, message_id=push.push_id, timestamp=int(time.time()), body=body),
-            },
+            headers={"Content-Type": "application/json", **self._signed(push.push_id, body)},
             body=body,
             guard=guard,
         )
@@ -86,6 +98,10 @@ class Webhook:
             raise MisconfiguredError("not_found", "404: no receiver at this URL: check `url`")
         # By the standard, whatever is not 2xx is sent again; a message that alone fails backs off and is not dropped.
         return Retryable(reason=f"http_{response.status}")
+
+    def _signed(self, message_id: str, body: bytes) -> dict[str, str]:
+        # The id stays over retries; the time is that of the attempt, or a receiver would reject it as too old.
+        return signed_headers(self._secrets, message_id=message_id, timestamp=int(time.time()), body=body)
 
     def _message(self, push: Push) -> bytes:
         """The body; equal for equal states, so that a retry is the same message under the same id."""
@@ -124,7 +140,11 @@ def _rfc3339(micros: int) -> str:
 
 
 def _url_error(url: str, options: Mapping[str, bool | int | str]) -> str | None:
-    return url_error(url, allow_private=bool(options["allow_private"]))
+    allow_private, check_url = bool(options["allow_private"]), str(options["check_url"])
+    if (wrong := url_error(url, allow_private=allow_private)) is not None:
+        return wrong
+    wrong = url_error(check_url, allow_private=allow_private) if check_url else None
+    return None if wrong is None else f"`check_url`: {wrong}"
 
 
 TYPE = ConnectorType(
@@ -138,6 +158,12 @@ TYPE = ConnectorType(
         ),
         "allow_private": Option(
             type=bool, default=False, help="allow http and hosts of a private network (a tool beside us, a test)"
+        ),
+        "check_url": Option(
+            type=str,
+            default="",
+            help="a URL of the receiver that answers a signed GET by 2xx where it takes our signature; asked before"
+            " anything is sent, and by `doctor`",
         ),
     },
     address_option="clear_addresses",

@@ -98,10 +98,10 @@ class AccountCheck:
                     "target has no effect at the destination",
                     extra={"destination": self._destination, "target": target, "why": fix},
                 )
-        if found.not_known is not None and found.not_known != self.found.not_known:
+        if found.doubt is not None and found.doubt != self.found.doubt:
             log.warning(
-                "not known whether the targets have an effect at the destination",
-                extra={"destination": self._destination, "why": found.not_known},
+                "destination verified, but for what it does not show",
+                extra={"destination": self._destination, "why": found.doubt},
             )
         self.found = found
 

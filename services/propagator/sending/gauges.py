@@ -80,7 +80,7 @@ class Gauges:
         metrics.paused.labels(name).set(self._destination.paused)
         metrics.quarantined.labels(name).set(len(self._quarantine))
         check = self._account_check
-        if check.verified and check.found.not_known is None:
+        if check.verified and check.found.doubt is None:
             metrics.ineffective.labels(name).set(len(check.found.ineffective))
         else:
             self._remove(metrics.ineffective, name)

@@ -58,7 +58,7 @@ def destination(name: str = "crm", **changes: Any) -> Destination:
             channel="sms",
             url="http://127.0.0.1:1/",
             credentials={"secret": "whsec_" + "A" * 44},
-            options={"allow_private": True, "clear_addresses": True},
+            options={"allow_private": True, "clear_addresses": True, "check_url": ""},
             targets=(),
         ),
         "purposes": Purposes(targets={}, same=True),

@@ -33,7 +33,7 @@ async def test_a_list_that_no_campaign_names_is_a_warning(tmp_path: Path, open_s
     sandbox = await open_sandbox(SandboxConfig(genesys=GenesysOrg(campaigns={"spring": (LISTS[0],)})))
     result = await check(tmp_path, sandbox, "--verify")
     assert result.exit_code == 0, result.output
-    assert "    verified\n" in result.output
+    assert "    verified: takes our credentials" in result.output
     assert f"    WARNING: list {LISTS[1]}: no campaign names it" in result.output
     assert LISTS[0] not in result.output.partition("verified")[2]
 

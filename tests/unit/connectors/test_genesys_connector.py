@@ -263,7 +263,7 @@ async def test_a_list_that_no_campaign_names_stops_no_call(open_sandbox: Any) ->
     found = await connect(sandbox, targets=(LIST, OTHER)).verify(budget=budget)
     assert found.ineffective.keys() == {OTHER}
     assert "stops no call" in found.ineffective[OTHER]
-    assert found.not_known is None
+    assert found.doubt is None
     assert budget.spent == len(await sandbox.calls("genesys")) == 5
     assert not (await connect(sandbox).verify(budget=CountedBudget())).ineffective
 
@@ -273,7 +273,7 @@ async def test_campaigns_that_may_not_be_read_are_reported_and_keep_nothing_from
     connector = connect(await open_sandbox(SandboxConfig(genesys=GenesysOrg(campaigns={}, permissions=permissions))))
     found = await connector.verify(budget=CountedBudget())
     assert not found.ineffective
-    assert "outbound:campaign:view" in found.not_known
+    assert "outbound:campaign:view" in found.doubt
 
 
 async def test_a_list_that_does_not_exist_is_found_at_start(open_sandbox: Any) -> None:

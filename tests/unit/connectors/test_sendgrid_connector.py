@@ -288,7 +288,7 @@ async def test_a_subuser_is_named_in_every_request(
         for action in (SUPPRESS, PERMIT):
             one = push(1, target="101", address="a@example.com", action=action)
             await connector.push([one], guard=allowed, budget=CountedBudget())
-    assert sent == ["acme-fr"] * 3 + [None] * 3
+    assert sent == ["acme-fr"] * 4 + [None] * 4
 
 
 async def test_a_subuser_that_no_header_can_hold_is_refused_at_start(open_sandbox: Any) -> None:

@@ -430,7 +430,7 @@ async def test_a_key_that_may_not_read_services_may_send_all_the_same(
     connector = sandbox.connect("twilio", credentials=API_KEY, path="/twilio", targets=targets)
     found = await connector.verify(budget=CountedBudget())
     assert found is not None
-    assert found.not_known == (
+    assert found.doubt == (
         "Messaging Services not looked up: 403 70051 Authorization Failed: give the API key the permission to read them"
     )
     (outcome,) = await connector.push([push(1, target=targets[0])], guard=allowed, budget=CountedBudget())

@@ -58,6 +58,28 @@ async def test_while_a_secret_rotates_either_side_may_be_first(open_sandbox: Any
         await connect(sandbox, credentials={"secret": NEW}).push([push(2)], guard=allowed, budget=CountedBudget())
 
 
+async def test_the_check_is_signed_by_both_secrets_and_sends_no_message(open_sandbox: Any) -> None:
+    sandbox = await open_sandbox()
+    options = PRIVATE | {"check_url": f"{sandbox.url}/webhook/crm"}
+    rotating = connect(sandbox, credentials={"secret": NEW, "previous_secret": KNOWN}, options=options)
+    budget = CountedBudget()
+    for _ in range(2):
+        await rotating.verify(budget=budget)
+    calls = await sandbox.calls("webhook/crm")
+    assert [(call["method"], call["status"]) for call in calls] == [("GET", 204)] * 2
+    assert budget.spent == 2
+    assert len({call["message_id"] for call in calls}) == 2, "a receiver may drop ids that it knows"
+    assert await sandbox.states("webhook/crm") == {}
+
+
+async def test_without_a_check_url_nothing_is_asked(open_sandbox: Any) -> None:
+    sandbox = await open_sandbox()
+    budget = CountedBudget()
+    await connect(sandbox).verify(budget=budget)
+    assert budget.spent == 0
+    assert await sandbox.calls("webhook") == []
+
+
 async def test_a_retry_is_the_same_message_at_a_new_time(
     open_sandbox: Any, push: Callable[..., Push], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,9 +242,11 @@ def test_a_target_that_may_not_be_called_is_refused_with_the_fix(url: str) -> No
     assert "secret" not in wrong
     with pytest.raises(MisconfiguredError):
         CATALOGUE["webhook"].build(_connection(url))
+    with pytest.raises(MisconfiguredError, match="`check_url`"):
+        CATALOGUE["webhook"].build(_connection("https://example.com/x", check_url=url))
 
 
-def _connection(url: str) -> Any:
+def _connection(url: str, *, check_url: str = "") -> Any:
     from propagator.connectors.base import ConnectionSettings
 
     return ConnectionSettings(
@@ -231,7 +255,7 @@ def _connection(url: str) -> Any:
         channel="email",
         url=url,
         credentials={"secret": KNOWN},
-        options={"allow_private": False, "clear_addresses": False},
+        options={"allow_private": False, "clear_addresses": False, "check_url": check_url},
         targets=(),
     )
 

@@ -293,7 +293,7 @@ def test_targets_that_stop_nothing_are_counted_and_looked_for_again() -> None:
         rig.state.decide(key(1), decision("d1"))
         await until(lambda: rig.state.nothing_pending, seconds=5)
         assert rig.sample("destination_verified") == 1
-        rig.provider.found = Verified(not_known="may not read campaigns")
+        rig.provider.found = Verified(doubt="may not read campaigns")
         await asyncio.sleep(ACCOUNT_CHECK_SECONDS)
         await until(lambda: rig.sample("ineffective_targets") is None, seconds=5)
         rig.provider.found = None
