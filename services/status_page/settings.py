@@ -12,12 +12,14 @@ from consent_service.settings import CommaSeparated, ProcessSettings, ReadableFi
 
 PROCESSES = ("api", "relay", "ingest", "suppression", "gate", "propagator", "lag")
 """Whose metrics are read."""
+NAMES = {"api": "api", "webhooks": "api"} | {each: each for each in PROCESSES}
+"""What a target may be called, in the order of the path, with its process: an API for webhooks alone is an API."""
 MOST_TARGETS = 100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
-    """One process. ``name``: as the page calls it, its kind and, where there are several, a number."""
+    """One instance of a process. ``name``: as the page calls it, of NAMES and, where there are several, a number."""
 
     name: str
     process: str
@@ -43,7 +45,7 @@ class StatusSettings(ProcessSettings):
     status_targets: CommaSeparated = Field(
         description="the processes whose metrics the status page shows: process=URL, comma separated, such as"
         " api=http://api:9464,relay=http://relay:9464; a process with several instances several times, or by a name"
-        " that has the address of each"
+        " that has the address of each; an API for webhooks alone as webhooks"
     )
     status_interval: float = Field(5.0, ge=1, le=5, description="seconds between two reads of all metrics")
     status_api_url: str | None = Field(
@@ -57,8 +59,8 @@ class StatusSettings(ProcessSettings):
             raise ValueError(f"requires 1 to {MOST_TARGETS} processes, such as api=http://api:9464")
         for number, each in enumerate(targets, start=1):
             process, _, url = each.partition("=")
-            if process not in PROCESSES:
-                raise ValueError(f"process number {number} is none of {', '.join(PROCESSES)}")
+            if process not in NAMES:
+                raise ValueError(f"process number {number} is none of {', '.join(NAMES)}")
             _require_url(url, f"process number {number}")
         if len(set(targets)) != len(targets):
             raise ValueError("names one process twice")
@@ -74,13 +76,13 @@ class StatusSettings(ProcessSettings):
     @property
     def targets(self) -> tuple[Target, ...]:
         """In the order of the path, each with a name of its own."""
-        found: dict[str, list[str]] = {process: [] for process in PROCESSES}
+        found: dict[str, list[str]] = {name: [] for name in NAMES}
         for each in self.status_targets:
-            process, _, url = each.partition("=")
-            found[process].append(url.rstrip("/"))
+            name, _, url = each.partition("=")
+            found[name].append(url.rstrip("/"))
         return tuple(
-            Target(name=f"{process} {number}" if len(urls) > 1 else process, process=process, url=url)
-            for process, urls in found.items()
+            Target(name=f"{name} {number}" if len(urls) > 1 else name, process=NAMES[name], url=url)
+            for name, urls in found.items()
             for number, url in enumerate(urls, start=1)
         )
 

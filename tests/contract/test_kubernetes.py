@@ -260,10 +260,11 @@ def test_one_node_does_not_take_all_of_it(name: str) -> None:
 
 
 def test_the_api_for_webhooks_is_an_api_with_little_weight() -> None:
-    for kind in ("Deployment", "Service", "PodDisruptionBudget"):
-        [own] = of_kind(WEBHOOKS, kind).values()
+    kinds = ("Deployment", "Service", "PodDisruptionBudget")
+    for own in [each for each in WEBHOOKS if each["kind"] in kinds]:
+        kind = own["kind"]
         as_api = yaml.safe_load(re.sub(r"\bwebhooks\b", "api", yaml.safe_dump(own)))
-        api = copy.deepcopy(of_kind(BASE, kind)["api"])
+        api = copy.deepcopy(of_kind(BASE, kind)[as_api["metadata"]["name"]])
         if kind == "Deployment":
             weights = [container(each)["resources"]["requests"].pop("cpu") for each in (as_api, api)]
             assert weights == ["50m", "500m"]
@@ -436,6 +437,37 @@ def test_kustomize_builds_the_base_as_it_is_read_here(tmp_path: Path) -> None:
         assert each["metadata"]["namespace"] == "consent-relay"
         assert pod_labels(each).items() >= {"app.kubernetes.io/part-of": "consent-relay", COMPONENT: name}.items()
         assert environment(each, documents) == environment(of_kind(BASE, *WORKLOADS)[name], BASE)
+
+
+@pytest.mark.long
+def test_the_api_for_webhooks_is_watched_as_every_process_is(tmp_path: Path) -> None:
+    """By Prometheus, and by the status page, whose policy lets it reach its pods alone."""
+    documents = built(EXAMPLE, tmp_path)
+    status = of_kind(documents, "Deployment")["status"]
+    targets = {each.name: each for each in StatusSettings(**settings_of(environment(status, documents))).targets}
+    of_base = StatusSettings(**settings_of(environment(of_kind(BASE, "Deployment")["status"], BASE))).targets
+    assert {name: each for name, each in targets.items() if name != "webhooks"} == {each.name: each for each in of_base}
+    services = of_kind(documents, "Service")
+    labels = pod_labels(of_kind(documents, "Deployment")["webhooks"])
+    url = httpx.URL(targets["webhooks"].url)
+    instances = services[url.host]["spec"]
+    assert (instances["clusterIP"], instances["publishNotReadyAddresses"]) == ("None", True)
+    assert matches({"matchLabels": instances["selector"]}, labels)
+    [port] = instances["ports"]
+    assert (port["port"], port["targetPort"]) == (url.port, "metrics")
+    policies_of = of_kind(documents, "NetworkPolicy")
+    reached = [each for rule in policies_of["status"]["spec"]["egress"] for each in rule["to"] if "podSelector" in each]
+    assert any(matches(each["podSelector"], labels) for each in reached)
+    assert matches(policies_of["metrics"]["spec"]["podSelector"], labels)
+    [monitor] = of_kind(documents, "ServiceMonitor").values()
+    [endpoint] = monitor["spec"]["endpoints"]
+    watched = [
+        each["metadata"]["labels"][COMPONENT]
+        for each in services.values()
+        if matches(monitor["spec"]["selector"], each["metadata"]["labels"])
+        and endpoint["port"] in {port["name"] for port in each["spec"]["ports"]}
+    ]
+    assert sorted(watched) == sorted([*LASTING, "webhooks"]), "each pod is asked once"
 
 
 @pytest.mark.long

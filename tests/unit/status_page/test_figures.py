@@ -105,6 +105,24 @@ def test_one_of_two_instances_that_is_silent_makes_their_figures_unknown() -> No
     assert shown.plots[0].silent_since == BEGAN
 
 
+def test_an_api_for_webhooks_counts_with_the_api_and_is_named_apart() -> None:
+    targets = [Target(name=name, process="api", url=f"http://{name}:1") for name in ("api", "webhooks")]
+    seen = Observed(targets, stages(TOPICS), interval=INTERVAL)
+
+    def counted(count: float) -> Answer:
+        return Answer(samples={"consent_relay_api_decisions_total": [Sample({"outcome": "recorded"}, count)]})
+
+    for elapsed, of_api, of_webhooks in ((0.0, 100.0, 7_000.0), (5.0, 150.0, 7_010.0)):
+        answers = {"api": counted(of_api), "webhooks": counted(of_webhooks)}
+        seen.add(answers, at=BEGAN + elapsed, elapsed=elapsed)
+    request = next(each for each in figures(seen).stages if each.name == "request")
+    assert request.plots[0].lines[0].now == 12.0
+    seen.add({"api": counted(160.0), "webhooks": Silence(reason="refused")}, at=BEGAN + 10, elapsed=10)
+    shown = figures(seen)
+    assert [each.target.name for each in shown.processes] == ["api", "webhooks"]
+    assert ("ProcessAbsent", "webhooks") in [(each.alert, each.about) for each in shown.findings]
+
+
 def test_a_tool_that_was_down_is_not_up_because_its_process_is_silent() -> None:
     listed = frozenset({"relay"})
     before = Facts(listed=listed, down={"tool": True}, not_ready={"relay": "x"})

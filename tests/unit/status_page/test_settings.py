@@ -27,12 +27,22 @@ def test_targets_are_in_the_order_of_the_path_and_instances_are_numbered(tmp_pat
     )
 
 
+def test_an_api_for_webhooks_has_its_name_and_counts_as_an_api(tmp_path: Path) -> None:
+    found = settings(tmp_path, status_targets="relay=http://r:1,webhooks=http://w:1,api=http://a:1")
+    assert [(each.name, each.process) for each in found.targets] == [
+        ("api", "api"),
+        ("webhooks", "api"),
+        ("relay", "relay"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("targets", "fault"),
     [
+        ("webhook=http://a:1", "process number 1 is none of api, webhooks, relay"),
         ("", "1 to 100 processes"),
         ("api", "process number 1 requires a URL"),
-        ("api=http://a:1,kafka=http://k:2", "process number 2 is none of api, relay"),
+        ("api=http://a:1,kafka=http://k:2", "process number 2 is none of api, webhooks, relay"),
         ("api=ftp://a", "process number 1 requires a URL"),
         ("api=http://", "process number 1 requires a URL"),
         ("api=http://a:port", "process number 1 requires a URL"),
