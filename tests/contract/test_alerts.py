@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from tests.support.debian import unpacked
+from tests.support.programs import loaded
 from tests.support.prometheus import exported, selectors
 
 ROOT = Path(__file__).parents[2]
@@ -43,6 +44,16 @@ def test_an_alert_says_what_it_means_and_leads_to_a_runbook_that_names_it(alert:
     assert heading in slugs(text)
     (section,) = [each for each in text.split("\n## ") if heading in slugs(f"## {each}")]
     assert f"`{alert['alert']}`" in section, f"{page}#{heading} does not name the alert, by which it is searched"
+
+
+def test_the_rules_for_the_prometheus_operator_are_what_the_program_writes() -> None:
+    program = loaded(PROMETHEUS / "generate.py")
+    written = program.WRITTEN.read_text("utf-8")
+    assert written == program.rendered(), "python deploy/prometheus/generate.py"
+    documents = list(yaml.safe_load_all(written))
+    assert [each["spec"] for each in documents] == [
+        yaml.safe_load((PROMETHEUS / name).read_text("utf-8")) for name in RULES
+    ]
 
 
 def test_every_metric_and_label_that_a_rule_asks_for_is_exported() -> None:

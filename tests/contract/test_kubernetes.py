@@ -36,6 +36,8 @@ from tests.support.deployed import (
 )
 from tests.support.kustomize import Document, built, read
 from tests.support.prometheus import exported, selectors
+from tests.support.prometheus_operator import faults as faults_of_operator
+from tests.support.prometheus_operator import operator_schemas
 
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 EXAMPLE = KUBERNETES / "overlays" / "example"
@@ -46,6 +48,7 @@ SETTINGS: dict[str, type[ProcessSettings]] = {**LASTING, **PREPARATIONS}
 BASE = read(KUBERNETES / "base")
 SCALERS = list(yaml.safe_load_all((COMPONENTS / "autoscaling" / "scalers.yaml").read_text()))
 WEBHOOKS = list(yaml.safe_load_all((COMPONENTS / "webhooks" / "webhooks.yaml").read_text()))
+MONITORING = yaml.safe_load((COMPONENTS / "monitoring" / "kustomization.yaml").read_text())["resources"]
 WORKLOADS = ("Deployment", "StatefulSet", "Job")
 COMPONENT = "app.kubernetes.io/component"
 STATE = "/var/lib/consent-relay"
@@ -380,8 +383,27 @@ def test_the_tools_are_at_no_private_address() -> None:
     assert blocks["::/0"] >= {"fc00::/7", "fe80::/10"}
 
 
+@pytest.mark.long
+def test_the_published_schemas_of_the_prometheus_operator_accept_it(tmp_path: Path) -> None:
+    schemas = operator_schemas(tmp_path, "ServiceMonitor", "PrometheusRule")
+    documents = [
+        each for file in MONITORING for each in yaml.safe_load_all((COMPONENTS / "monitoring" / file).read_text())
+    ]
+    assert {each["kind"] for each in documents} == schemas.keys()
+    for each in documents:
+        assert faults_of_operator(each, schemas[each["kind"]]) == []
+    [rules, _] = [each for each in documents if each["kind"] == "PrometheusRule"]
+    wrong = copy.deepcopy(rules)
+    [group, *_] = wrong["spec"]["groups"]
+    group["rules"][0]["for"] = "5 minutes"
+    wrong["spec"]["groups"].append({**group, "intervall": "1m"})
+    found = faults_of_operator(wrong, schemas["PrometheusRule"])
+    assert any("5 minutes" in each for each in found)
+    assert any("intervall" in each for each in found)
+    assert any("comes twice" in each for each in found)
+
+
 def test_prometheus_finds_every_process_as_the_rules_name_it() -> None:
-    """No schema of the operator's is published in the package: what matters is checked by hand."""
     monitor = yaml.safe_load((COMPONENTS / "monitoring" / "service-monitor.yaml").read_text())["spec"]
     [pair] = yaml.safe_load((KUBERNETES / "base" / "kustomization.yaml").read_text())["labels"]
     assert pair["pairs"][monitor["jobLabel"]] == "consent-relay"
@@ -475,7 +497,7 @@ def test_the_example_is_an_installation(tmp_path: Path) -> None:
     """Built by the real program, with all components."""
     documents = built(EXAMPLE, tmp_path)
     for document in documents:
-        if document["kind"] != "ServiceMonitor":
+        if document["kind"] not in ("ServiceMonitor", "PrometheusRule"):
             kubernetes_validate.validate(document, VERSIONS[-1], strict=True)
     workloads = of_kind(documents, *WORKLOADS)
     assert set(workloads) == {*SETTINGS, "webhooks"}
@@ -486,6 +508,17 @@ def test_the_example_is_an_installation(tmp_path: Path) -> None:
     assert all("replicas" not in workloads[name]["spec"] for name in scaled)
     assert {"CONSENT_RELAY_PURPOSES", "FORWARDED_ALLOW_IPS"} <= set(config_maps(documents)["settings"])
     assert of_kind(documents, "ServiceMonitor")
+    rules = of_kind(documents, "PrometheusRule")
+    for name in ("rules", "alerts"):
+        shipped = yaml.safe_load((ROOT / "deploy" / "prometheus" / f"{name}.yml").read_text())
+        assert rules[f"consent-relay-{name}"]["spec"] == shipped
+    dashboards = {
+        file: text
+        for each in of_kind(documents, "ConfigMap").values()
+        if each["metadata"].get("labels", {}).get("grafana_dashboard") == "1"
+        for file, text in each["data"].items()
+    }
+    assert dashboards == {file.name: file.read_text() for file in (ROOT / "deploy/grafana/dashboards").glob("*.json")}
     mounted = {each["configMap"]["name"] for each in pod(workloads["propagator"])["volumes"] if "configMap" in each}
     assert mounted & set(of_kind(documents, "ConfigMap")), "the destinations of the overlay are those of the propagator"
 
