@@ -1,4 +1,4 @@
-"""What can be wrong with an address or a key. No text here holds either.
+"""What can be wrong with an address, a key, or a file of addresses. No text here holds an address or a key.
 
 PrivacyError
 ├── KeyringError
@@ -8,9 +8,10 @@ PrivacyError
 │   └── DecryptionFailedError  sealed data cannot be opened
 ├── InvalidAddressError        no address of the channel: `reason` and `cure` are for the caller
 ├── NotANumberError            a text is no phone number; becomes an InvalidAddressError
-└── NoAreaCodeError            a number is written as it is dialled within its area; becomes an InvalidAddressError
+├── NoAreaCodeError            a number is written as it is dialled within its area; becomes an InvalidAddressError
+└── FileNotReadableError       a file of addresses cannot be divided without a guess that could be wrong
 
-The last three are ValueErrors too.
+Those about an address are ValueErrors too.
 """
 
 from __future__ import annotations
@@ -67,3 +68,7 @@ class NotANumberError(PrivacyError, ValueError):
 
 class NoAreaCodeError(PrivacyError, ValueError):
     """Which area it is cannot be known."""
+
+
+class FileNotReadableError(PrivacyError):
+    """A file of addresses cannot be divided without a guess that could be wrong; the text says what to state."""

@@ -48,10 +48,10 @@ def scrub(**words: Any) -> None:
 
     from consent_client import ListNotReadyError, SuppressionListError
     from consent_contracts.records import PURPOSE
+    from consent_privacy.errors import FileNotReadableError
     from consent_service import settings
     from consent_service.exits import exit_with_errors
     from consent_service.terminal import shown
-    from suppression.scrub.errors import FileNotReadableError
     from suppression.scrub.run import ScrubRequest, run
 
     loaded = settings.load(settings.KeyringSettings)

@@ -6,7 +6,7 @@ import os
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from consent_client import Answer
-from suppression.scrub.csv_file import CsvFile
+from consent_privacy.address_file.opening import AddressColumn
 
 REASON = "reason"
 """The name of the column that is added to what is removed."""
@@ -47,21 +47,18 @@ class Result:
 
 
 def divide(
-    source: CsvFile,
+    column: AddressColumn,
     list_: Checks,
     *,
     purpose: str,
-    column: int,
-    names: Sequence[str] | None,
-    columns: int,
     allowed: Path,
     removed: Path,
     on_portion: Callable[[Result], None],
 ) -> Result:
     """Writes `allowed` and `removed`, the latter with a column for the reason. Neither is there, not even in part,
-    where this raises: ListNotReadyError, FileNotReadableError, OSError. `names`: of the header, or None. `columns`: of
-    the header, or of the first record."""
+    where this raises: ListNotReadyError, FileNotReadableError, OSError."""
     result = Result()
+    source, names, columns = column.source, column.names, column.columns
     with ExitStack() as both:
         kept, out = (both.enter_context(_Unfinished(path)) for path in (allowed, removed))
         for each in (kept, out):
@@ -72,7 +69,7 @@ def divide(
             kept.file.write(source.written(first))
             out.file.write(source.with_field(first, _TAKEN if REASON in names else REASON, columns=columns))
         for portion in _portions(records):
-            addresses = [_address(source, record, column) for record, _ in portion]
+            addresses = [column.address(record) for record, _ in portion]
             for (record, _), answer in zip(portion, list_.check(addresses, purpose), strict=True):
                 if answer.permits():
                     result.allowed += 1
@@ -94,12 +91,6 @@ def divide(
 def _portions(records: Iterator[tuple[str, int]]) -> Iterator[list[tuple[str, int]]]:
     while portion := list(islice(records, _PORTION)):
         yield portion
-
-
-def _address(source: CsvFile, record: str, column: int) -> str:
-    """Empty where the record has no such field: that is no address."""
-    fields: Sequence[str] = source.fields(record)
-    return source.text(fields[column]) if column < len(fields) else ""
 
 
 def _reason(answer: Answer) -> str:

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 from typing import Self
 
 from consent_client import ListNotReadyError, SuppressionList
 from consent_client.answers import Policy
+from consent_privacy.address_file.csv_file import CsvFile
+from consent_privacy.address_file.opening import find_column
+from consent_privacy.errors import FileNotReadableError
 from consent_service.settings import KeyringSettings
 from consent_service.terminal import shown
-from suppression.scrub.column import choose, is_address
-from suppression.scrub.csv_file import CsvFile
 from suppression.scrub.divide import Result, divide
-from suppression.scrub.errors import FileNotReadableError
 
-_SAMPLE = 200
 _LOOK_SECONDS = 2.0
 _TERMINAL_SECONDS, _LOG_SECONDS = 0.5, 10.0
 """Between two lines of progress."""
@@ -49,15 +47,16 @@ def run(request: ScrubRequest, settings: KeyringSettings) -> None:
     """Divide the file. Raises FileNotReadableError, the errors of a list, and OSError: then there is no result."""
     source = CsvFile.look_at(request.file, encoding=request.encoding, delimiter=request.delimiter)
     allowed, removed = _targets(request)
-    first, *sample = [[source.text(each) for each in source.fields(record)] for record in _first(source)]
-    names = first if request.header else None
-    if names is None:
-        sample.insert(0, first)
-    elif request.channel in ("email", "sms", "voice"):
-        _require_header(names, request.channel, settings.default_region)
-    column, how = choose(request.column, names, sample, request.channel, settings.default_region)
-    named = f"{column + 1}" if names is None else f"{names[column].strip()} ({column + 1})"
-    sys.stderr.write(shown(f"{request.file}: {request.channel} addresses in column {named}, {how}") + "\n")
+    column = find_column(
+        source,
+        stated=request.column,
+        header=request.header,
+        channel=request.channel,
+        region=settings.default_region,
+    )
+    sys.stderr.write(
+        shown(f"{request.file}: {request.channel} addresses in column {column.shown}, {column.how}") + "\n"
+    )
     with (
         _Progress(request.file.stat().st_size) as progress,
         SuppressionList.open(
@@ -76,22 +75,15 @@ def run(request: ScrubRequest, settings: KeyringSettings) -> None:
     ):
         _wait(list_, request.wait_seconds, progress)
         result = divide(
-            source,
+            column,
             list_,
             purpose=request.purpose,
-            column=column,
-            names=names,
-            columns=len(first),
             allowed=allowed,
             removed=removed,
             on_portion=progress.portion,
         )
         progress.end(result)
     sys.stdout.write("".join(f"{line}\n" for line in _report(result, allowed, removed)))
-
-
-def _first(source: CsvFile) -> Sequence[str]:
-    return list(islice(source.records(), _SAMPLE + 1))
 
 
 def _targets(request: ScrubRequest) -> tuple[Path, Path]:
@@ -108,12 +100,6 @@ def _targets(request: ScrubRequest) -> tuple[Path, Path]:
             raise FileNotReadableError(f"{each} exists: name another file, or state --replace")
         each.unlink(missing_ok=True)
     return allowed, removed
-
-
-def _require_header(names: Sequence[str], channel: str, region: str) -> None:
-    """A first record that is a person's would be copied into both results, and never looked up."""
-    if any(is_address(name, channel, region) for name in names if name.strip()):
-        raise FileNotReadableError("its first line has an address in it, so it is no header: state --no-header")
 
 
 def _wait(list_: SuppressionList, seconds: float, progress: _Progress) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from consent_client import Answer, ListNotReadyError
+from consent_privacy.address_file.csv_file import CsvFile
+from consent_privacy.address_file.opening import AddressColumn
 from consent_service.clock import elapsed_micros, now_micros
-from suppression.scrub.csv_file import CsvFile
 from suppression.scrub.divide import Result, divide
 
 MINUTE = 60_000_000
@@ -45,13 +46,11 @@ def run(directory: Path, content: bytes, list_: FakeList, *, header: bool = True
     file.write_bytes(content)
     source = CsvFile.look_at(file)
     first = source.fields(next(source.records()))
+    names = first if header else None
     return divide(
-        source,
+        AddressColumn(source=source, index=column, names=names, columns=len(first), how="as stated"),
         list_,
         purpose="promotions",
-        column=column,
-        names=first if header else None,
-        columns=len(first),
         allowed=directory / "allowed.csv",
         removed=directory / "removed.csv",
         on_portion=lambda _: None,

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from suppression.scrub.errors import FileNotReadableError
+from consent_privacy.errors import FileNotReadableError
 
 DELIMITERS = (",", ";", "\t", "|")
 MAX_RECORD_CHARACTERS = 1024 * 1024

@@ -7,8 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from consent_privacy.addresses import PHONE_CHANNELS, canonical
-from consent_privacy.errors import InvalidAddressError
-from suppression.scrub.errors import FileNotReadableError
+from consent_privacy.errors import FileNotReadableError, InvalidAddressError
 
 _PHONES = """
 phone phonenumber phoneno mobile mobilephone mobilenumber cell cellphone cellnumber number sms msisdn gsm

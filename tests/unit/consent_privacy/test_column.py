@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from suppression.scrub.column import choose
-from suppression.scrub.errors import FileNotReadableError
+from consent_privacy.address_file.column import choose
+from consent_privacy.errors import FileNotReadableError
 
 ROWS = [["1", "ann", "06 39 98 00 01", "ann@example.com"], ["2", "bob", "+33639980002", ""]]
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from suppression.scrub.csv_file import MAX_RECORD_CHARACTERS, CsvFile
-from suppression.scrub.errors import FileNotReadableError
+from consent_privacy.address_file.csv_file import MAX_RECORD_CHARACTERS, CsvFile
+from consent_privacy.errors import FileNotReadableError
 
 
 def look_at(directory: Path, content: bytes, **stated: str) -> CsvFile:
