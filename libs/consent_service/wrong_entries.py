@@ -50,9 +50,9 @@ class WrongEntries:
             Gauge(
                 "consent_relay_wrong_entries",
                 "Entries of a file that are wrong and not in use, since this process started: a tenant's purposes or"
-                " pages, an inbound source, a destination. /readyz and the log name each, with the cure. All other"
-                " entries are in use. Mend the entry and restart; where a secret's file was missing, no restart is"
-                " needed.",
+                " pages, an inbound source, a register, a destination. /readyz and the log name each, with the cure."
+                " All other entries are in use. Mend the entry and restart; where a secret's file was missing, no"
+                " restart is needed.",
                 ["setting"],
                 registry=registry,
             ),

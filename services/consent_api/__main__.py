@@ -12,6 +12,7 @@ from consent_api.cli.links import links
 from consent_api.cli.mail import mail
 from consent_api.cli.migrate import migrate
 from consent_api.cli.notices import notices
+from consent_api.cli.registers import registers
 from consent_api.cli.relay import relay
 from consent_api.cli.renewals import renewals
 from consent_api.cli.republish import republish
@@ -33,6 +34,7 @@ __all__ = [
     "mail",
     "migrate",
     "notices",
+    "registers",
     "relay",
     "renewals",
     "republish",

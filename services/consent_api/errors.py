@@ -38,6 +38,7 @@ ConsentApiError
 │   ├── CheckpointMismatchError  a checkpoint belongs to an unfinished republish of something else
 │   ├── MergedUnknownError      what the merge has stated cannot be read now
 │   ├── ListUnreadableError     a list topic cannot be read to its end now
+│   ├── RegisterNotLoadedError  a file is not loaded as a register, or not to its end
 │   ├── MigrationBlockedError   a migration did not get its lock: what was migrated before it stays
 │   └── ScrubInterruptedError   the relay that compares list and ledger stops, or another one has taken over
 ├── LinkError                   what concerns links that people are sent
@@ -282,6 +283,10 @@ class MergedUnknownError(OperationError):
 
 class ListUnreadableError(OperationError):
     """The text names the topic."""
+
+
+class RegisterNotLoadedError(OperationError):
+    """The text has the cure. What was recorded stays."""
 
 
 class MigrationBlockedError(OperationError):

@@ -19,6 +19,7 @@ from consent_api.ledger.notices import RequiredNotices
 from consent_api.ledger.purposes import MAX_PURPOSES
 from consent_api.links import theme
 from consent_api.links.theme import Theme, read_themes
+from consent_api.registers.declared import Register, read_registers
 from consent_api.tenant_purposes import declared, read_tenant_purposes
 from consent_http.rates import Rates
 from consent_http.token_settings import AccessTokenSettings
@@ -147,6 +148,27 @@ class SubmissionSettings(DatabaseSettings):
         )
 
 
+class RegisterSettings(SubmissionSettings):
+    """The API and the commands that know registers."""
+
+    registers_file: Path | None = Field(
+        None, description="path of a YAML file with registers of oppositions, such as the TPS: docs/registers.md"
+    )
+
+    def registers(
+        self,
+        tenants: Collection[str],
+        rules: ValidationRules,
+        *,
+        on_wrong: Callable[[WrongEntry], None] = refuse_start,
+    ) -> dict[str, Register]:
+        """By name. ``on_wrong`` is given each wrong entry of the file; MisconfiguredError by default, and for a file of
+        another shape."""
+        if self.registers_file is None:
+            return {}
+        return read_registers(self.registers_file, tenants=tenants, rules=rules, on_wrong=on_wrong)
+
+
 class PublicLinkSettings(KeyringSettings):
     """Every process that makes the links which people are sent."""
 
@@ -185,7 +207,7 @@ class PublicLinkSettings(KeyringSettings):
         return found | {tenant: theme.not_known(tenant) for tenant in not_named}
 
 
-class ApiSettings(SubmissionSettings, PublicLinkSettings, AccessTokenSettings):
+class ApiSettings(RegisterSettings, PublicLinkSettings, AccessTokenSettings):
     """`consent-relay api`."""
 
     code_webhook_url: str | None = Field(

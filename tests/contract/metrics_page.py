@@ -15,6 +15,7 @@ from consent_api.inbound.metrics import InboundMetrics
 from consent_api.ingest.metrics import IngestMetrics
 from consent_api.operations.verify.metrics import ScrubMetrics
 from consent_api.outbox_relay.metrics import RelayMetrics
+from consent_api.registers.metrics import RegisterMetrics
 from consent_api.rights.metrics import RightsMetrics
 from consent_client.metrics import ListMetrics
 from consent_http.access_tokens import AccessTokenMetrics
@@ -52,6 +53,7 @@ PROCESSES: dict[str, list[Callable[[CollectorRegistry], object]]] = {
         lambda registry: ApiMetrics.on(registry, channels=("sms", "email", "voice")),
         LaneMetrics.on,
         RightsMetrics.on,
+        RegisterMetrics.on,
         lambda registry: InboundMetrics.on(registry, sources=["source"]),
     ],
     "relay": [lambda registry: RelayMetrics.on(registry, topics=["topic"]), ScrubMetrics.on],

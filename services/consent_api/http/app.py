@@ -62,6 +62,9 @@ from consent_api.links.recording import Choices
 from consent_api.links.theme import Themes
 from consent_api.links.token import Links
 from consent_api.monitors import DatabaseMonitor
+from consent_api.registers import declared
+from consent_api.registers.metrics import RegisterMetrics
+from consent_api.registers.monitor import RegisterMonitor
 from consent_api.rights import api as rights_api
 from consent_api.rights import models as rights_models
 from consent_api.rights import person_pages
@@ -94,7 +97,7 @@ Every answer has a Request-Id: yours, if you send a well-formed one (no phone nu
 
 _DESCRIBED = (links_api, signal_api, rights_models, notices, renewals, allow_once, erasure_api, rectification_api)
 """What they take and answer is in /openapi.json, beside `models`."""
-_FILES = (tenant_purposes.SETTING, theme.SETTING, inbound_sources.SETTING)
+_FILES = (tenant_purposes.SETTING, theme.SETTING, inbound_sources.SETTING, declared.SETTING)
 _LOOP = "http"
 REQUESTS_SECONDS = 20
 """For the requests under way when the process is asked to end."""
@@ -249,6 +252,7 @@ def serve(settings: ApiSettings) -> int:
     rules = settings.rules(tenants, on_wrong=wrong_entries)
     themes = theme.offered(settings.themes(tenants, on_wrong=wrong_entries), rules, on_wrong=wrong_entries)
     sources = dict(settings.inbound_sources(tenants, rules, on_wrong=on_wrong_source))
+    registers = settings.registers(tenants, rules, on_wrong=wrong_entries)
     PageNotices(ledger).register_all(themes)
     pages = serve_metrics(registry, health, settings.metrics_host, settings.metrics_port)
     rules = wait_for_used(rules, ledger.transact)
@@ -284,6 +288,7 @@ def serve(settings: ApiSettings) -> int:
             ("database-monitor", monitor.run),
             ("lane-monitor", lanes.run),
             ("request-monitor", RequestMonitor(ledger, RightsMetrics.on(registry)).run),
+            ("register-monitor", RegisterMonitor(ledger, registers.values(), RegisterMetrics.on(registry)).run),
             ("eraser", Eraser(ledger, health=health, failures=metrics.erasure_failures).run),
             ("late-sources", late_sources.run),
             ("pause-ender", PauseEnder(ledger, health=health, failures=metrics.pause_failures).run),

@@ -272,6 +272,34 @@ live_repeats = Table(
     Column("repeated_at", BigInteger, nullable=False),
 )
 
+# Registers of oppositions: the loads that have ended, and as of when each load last listed an address.
+register_loads = Table(
+    "register_loads",
+    metadata,
+    Column("tenant", Text, nullable=False),
+    Column("register", Text, nullable=False),
+    # When the register was issued that the file holds.
+    Column("as_of", BigInteger, nullable=False),
+    Column("loaded_at", BigInteger, nullable=False),
+    Column("loaded_by", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("addresses", BigInteger, nullable=False),
+    Column("recorded", BigInteger, nullable=False),
+    Column("invalid", BigInteger, nullable=False),
+    PrimaryKeyConstraint("tenant", "register", "loaded_at"),
+)
+register_entries = Table(
+    "register_entries",
+    metadata,
+    Column("tenant", Text, nullable=False),
+    Column("register", Text, nullable=False),
+    # Of addresses, without a foreign key: the decision of the same transaction has one.
+    Column("address_id", BigInteger, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("as_of", BigInteger, nullable=False),
+    PrimaryKeyConstraint("tenant", "register", "address_id", "purpose"),
+)
+
 
 def _outbox(name: str) -> Table:
     """Written with the decision, deleted once the broker has acknowledged the record."""
@@ -674,6 +702,8 @@ GRANTS: dict[str, str] = {
     "address_codes": "SELECT, INSERT, UPDATE, DELETE",
     "allow_once_uses": "SELECT, INSERT, UPDATE",
     "deliverability": "SELECT, INSERT, UPDATE, DELETE",
+    "register_loads": "SELECT, INSERT",
+    "register_entries": "SELECT, INSERT, UPDATE (as_of)",
     "live_repeats": "SELECT, INSERT",
     "outbox": "SELECT, INSERT, UPDATE, DELETE",
     "outbox_bulk": "SELECT, INSERT, UPDATE, DELETE",

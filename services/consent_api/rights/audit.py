@@ -49,6 +49,7 @@ class Act(StrEnum):
     TOPICS_APPLIED = "topics_applied"
     DATABASE_MIGRATED = "database_migrated"
     NOTICES_MADE_STALE = "notices_made_stale"
+    REGISTER_LOADED = "register_loaded"
     DESTINATION_FORGOTTEN = "destination_forgotten"
 
 

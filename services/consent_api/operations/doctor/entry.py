@@ -6,12 +6,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
+from sqlalchemy.exc import DBAPIError
 
-from consent_api.errors import MisconfiguredError
+from consent_api.errors import LedgerUnavailableError, MisconfiguredError
+from consent_api.ledger.database import connect, transact
 from consent_api.links import theme
 from consent_api.operations.doctor.database import find_in_database
 from consent_api.operations.doctor.ledger import DATABASE
-from consent_api.settings import ApiSettings, IngestSettings, LedgerSettings, MigrateSettings, SubmissionSettings
+from consent_api.registers import table
+from consent_api.registers.age import RegisterAge, State
+from consent_api.settings import (
+    ApiSettings,
+    IngestSettings,
+    LedgerSettings,
+    MigrateSettings,
+    RegisterSettings,
+    SubmissionSettings,
+)
 from consent_privacy.errors import InvalidKeyringError
 from consent_privacy.keyring import Keyring
 from consent_service.doctor.certificates import Certificate, certificate_of_file, judge_certificates
@@ -19,13 +30,14 @@ from consent_service.doctor.findings import MEND_KEYRING, Check, CheckContext, F
 from consent_service.doctor.secret_files import judge_secrets, referenced_secrets
 from consent_service.health import Health
 from consent_service.secret_files import SecretWatch
-from consent_service.wrong_entries import WrongEntry
+from consent_service.wrong_entries import WrongEntry, ignore
 
-_KEYRING, _FILES, _CERTIFICATES, _INBOUND = (
+_KEYRING, _FILES, _CERTIFICATES, _INBOUND, _REGISTERS = (
     "keyring",
     "files of the API",
     "certificates of the database",
     "secrets of inbound sources",
+    "registers",
 )
 
 
@@ -43,6 +55,7 @@ def checks(context: CheckContext) -> list[Check]:
         found += [
             Check(name=_FILES, find=_files),
             Check(name=_INBOUND, find=lambda: _inbound_secrets(context.secret_days)),
+            Check(name=_REGISTERS, find=lambda: _registers(context.clock()), after=(_KEYRING,)),
         ]
     return found
 
@@ -117,6 +130,7 @@ def _files() -> list[Finding]:
         rules = settings.rules(tenants, on_wrong=wrong.append)
         theme.offered(settings.themes(tenants, on_wrong=wrong.append), rules, on_wrong=wrong.append)
         settings.inbound_sources(tenants, rules, on_wrong=wrong.append)
+        settings.registers(tenants, rules, on_wrong=wrong.append)
 
     readers: list[Callable[[], object]] = [
         of_tenants,
@@ -133,7 +147,9 @@ def _files() -> list[Finding]:
         text = "CONSENT_RELAY_THEME_FILE is set and CONSENT_RELAY_PUBLIC_URL is not: no links are made"
         cure = "set CONSENT_RELAY_PUBLIC_URL"
         found.append(Finding(name=_FILES, result=Result.WARNING, found=text, cure=cure))
-    return list(all_ok(_FILES, list(dict.fromkeys(found)), "purposes, themes, code webhook and inbound sources fit"))
+    return list(
+        all_ok(_FILES, list(dict.fromkeys(found)), "purposes, themes, code webhook, inbound sources and registers fit")
+    )
 
 
 def _inbound_secrets(secret_days: float) -> list[Finding]:
@@ -141,3 +157,31 @@ def _inbound_secrets(secret_days: float) -> list[Finding]:
     path = None if settings is None else settings.inbound_file
     files = [] if path is None else referenced_secrets("CONSENT_RELAY_INBOUND_FILE", path)
     return list(judge_secrets(files, secret_days, name=_INBOUND))
+
+
+def _registers(now: int) -> list[Finding]:
+    settings = readable(RegisterSettings)
+    if settings is None or settings.registers_file is None:
+        return [Finding(name=_REGISTERS, result=Result.NOT_CONFIGURED, found="CONSENT_RELAY_REGISTERS_FILE is not set")]
+    tenants = Keyring.load(settings.keyring_file).tenants
+    try:
+        declared = settings.registers(tenants, settings.rules(tenants, on_wrong=ignore), on_wrong=ignore)
+    except MisconfiguredError:
+        return [Finding(name=_REGISTERS, result=Result.NOT_CHECKED, found=f"because of {_FILES}", cure="mend those")]
+    engine = connect(settings.database, pool_size=1, application="consent-relay doctor")
+    try:
+        ages = transact(engine, lambda connection: table.ages(connection, declared.values()), attempts=1)
+    except (LedgerUnavailableError, DBAPIError):
+        return [Finding(name=_REGISTERS, result=Result.NOT_CHECKED, found=f"because of {DATABASE}", cure="mend that")]
+    finally:
+        engine.dispose()
+    return [_judge_register(each, now) for each in ages]
+
+
+def _judge_register(age: RegisterAge, now: int) -> Finding:
+    name, state, days = age.register.name, age.state(now), age.days(now)
+    old = f", {days:.0f} days old" if days is not None else ""
+    if state in (State.FRESH, State.ENDED):
+        return Finding(name=_REGISTERS, result=Result.OK, found=f"{name}: {state.value}{old}")
+    cure = f"load the one that was issued last: consent-relay registers load {name} FILE --as-of DAY"
+    return Finding(name=_REGISTERS, result=Result.FAULT, found=f"{name}: {state.value}{old}", cure=cure)

@@ -1,0 +1,282 @@
+"""`consent-relay registers`: lists of oppositions with an age."""
+
+from __future__ import annotations
+
+import csv
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from consent_service.terminal import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from consent_api.domain.validation import ValidationRules
+    from consent_api.registers.declared import Register
+    from consent_api.registers.loading import InvalidLine
+    from consent_api.settings import RegisterSettings
+    from consent_privacy.keyring import Keyring
+    from consent_service.wrong_entries import WrongEntry
+
+
+@click.group()
+def registers() -> None:
+    """Registers of oppositions, such as the TPS: files of addresses that are refused, with an age (docs/registers.md).
+
+    Requires CONSENT_RELAY_REGISTERS_FILE, CONSENT_RELAY_API_DATABASE and CONSENT_RELAY_KEYRING_FILE.
+    """
+
+
+@registers.command("load")
+@click.argument("name")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.option(
+    "--as-of", type=click.DateTime(["%Y-%m-%d"]), required=True, help="Day (UTC) on which the register was issued."
+)
+@click.option("--column", help="Name of the column with the addresses, or its number from 1. Left out: found out.")
+@click.option("--no-header", "header", flag_value=False, default=True, help="The first line is a person's.")
+@click.option("--encoding", help="Of the addresses, if neither UTF-8 nor UTF-16 with a byte order mark: cp1252.")
+@click.option("--delimiter", type=click.Choice([",", ";", "tab", "|"]), help="Left out: that of the first line.")
+@click.option(
+    "--invalid",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The file of lines that hold no address. [FILE.invalid.csv]",
+)
+@click.option(
+    "--invalid-at-most",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Lines that may hold no address. With more the register stays as old as it is.",
+)
+def load_register(
+    name: str,
+    file: Path,
+    as_of: datetime,
+    column: str | None,
+    header: bool,
+    encoding: str | None,
+    delimiter: str | None,
+    invalid: Path | None,
+    invalid_at_most: int,
+) -> None:
+    """Refuse every address of FILE, which is register NAME as it was issued on the day of --as-of.
+
+    FILE has one address a line (--no-header), or is CSV with a column of them. Each is refused for the register's
+    channels and purposes (objected), by the bulk lane, so that it delays no choice that a person makes now. An address
+    is refused once for as long as it stays listed; one that is listed no more stays refused.
+
+    Repeat it as often as you like: an interrupted load goes on.
+
+    Requires CONSENT_RELAY_KAFKA and _REGISTRY too.
+
+    \b
+    Exit codes: 0  the register is as of that day now
+                1  it is not: the file or a line of it cannot be read, or a server does not answer. What was recorded
+                   stays
+                2  a word or a setting is wrong, or a server refuses us
+    """
+    from consent_api.cli import acts
+    from consent_api.errors import LedgerUnavailableError, RegisterNotLoadedError
+    from consent_api.ledger.database import connect, refuse_denied
+    from consent_api.ledger.ids import DecisionIds
+    from consent_api.ledger.ledger import Ledger
+    from consent_api.ledger.outbox_messages import ChangeMessages
+    from consent_api.ledger.purposes import PurposeLimit
+    from consent_api.ledger.recording import LedgerContext
+    from consent_api.registers import loading
+    from consent_api.registers.loading import RegisterFile
+    from consent_api.rights import audit
+    from consent_api.rights.audit import Act
+    from consent_kafka.registry import connect_codec
+    from consent_privacy.errors import FileNotReadableError, KeyringError
+    from consent_service import startup
+
+    declared = _declared()
+    settings, keyring, rules = declared.settings, declared.keyring, declared.rules
+    register = declared.registers.get(name)
+    if register is None:
+        known = ", ".join(sorted(declared.registers)) or "it has none that can be used"
+        raise click.BadParameter(f"CONSENT_RELAY_REGISTERS_FILE has no such register: {known}", param_hint="NAME")
+    moment = int(as_of.replace(tzinfo=UTC).timestamp()) * 1_000_000
+    _check_day(register, as_of, oldest=rules.oldest_choice)
+    engine = connect(settings.database, pool_size=2, application="consent-relay registers")
+    refuse_denied(engine)
+    ledger = Ledger(
+        engine=engine,
+        context=LedgerContext(
+            keyring=keyring,
+            outbox=ChangeMessages(
+                codec=connect_codec(settings, wait_seconds=10), topics=settings.topics, partitions=settings.partitions
+            ),
+            ids=DecisionIds(),
+            purposes=PurposeLimit(most=settings.max_purposes),
+        ),
+    )
+
+    def require_keys() -> None:
+        if startup.keyring(settings).hash_keys != keyring.hash_keys:
+            raise RegisterNotLoadedError("the keyring has other hash keys now. Run the command again: it goes on")
+
+    try:
+        opened = RegisterFile.open(
+            register,
+            file,
+            as_of=moment,
+            by=audit.by_operator(),
+            region=settings.default_region,
+            column=column,
+            header=header,
+            encoding=encoding,
+            delimiter="\t" if delimiter == "tab" else delimiter,
+        )
+        where = f"{file}: {register.channels[0]} addresses in column {opened.column.shown}, {opened.column.how}"
+        click.echo(shown(where), err=True)
+        acts.record(
+            Act.REGISTER_LOADED, tenant=register.tenant, object_id=f"{name} of {as_of:%Y-%m-%d}, sha256:{opened.sha256}"
+        )
+        target = invalid or file.with_name(f"{file.stem}.invalid.csv")
+        with (
+            _invalid_lines(target) as on_invalid,
+            click.progressbar(length=max(file.stat().st_size, 1), label=f"loading {name}", file=sys.stderr) as bar,
+        ):
+            counts = loading.load(
+                ledger,
+                opened,
+                rules,
+                partitions=settings.partitions,
+                on_invalid=on_invalid,
+                progress=lambda read: bar.update(read - bar.pos),
+                require_keys=require_keys,
+            )
+        if counts.invalid <= invalid_at_most and counts.addresses:
+            loading.end(ledger, opened, counts)
+    except (RegisterNotLoadedError, LedgerUnavailableError) as error:
+        raise click.ClickException(f"stopped: {error}. What was recorded stays.") from None
+    except (FileNotReadableError, OSError) as error:
+        raise click.ClickException(shown(f"{file}: {error}")) from None
+    except KeyringError as error:
+        raise click.ClickException(str(error)) from None
+    finally:
+        engine.dispose()
+    click.echo(
+        f"{counts.addresses} addresses: {counts.recorded} refused now, {counts.addresses - counts.recorded} before;"
+        f" {counts.empty} empty lines, {counts.invalid} invalid"
+    )
+    if not counts.addresses:
+        raise click.ClickException(f"{file} has no addresses: {name} stays as old as it is")
+    if counts.invalid > invalid_at_most:
+        raise click.ClickException(
+            f"{name} stays as old as it is: {target} has the lines that hold no address. Mend them in {file}, or repeat"
+            f" the command with --invalid-at-most {counts.invalid}"
+        )
+    click.echo(f"{name} is as of {as_of:%Y-%m-%d}")
+
+
+@registers.command("list")
+def list_registers() -> None:
+    """Print name, tenant, day as of which it was loaded, age and greatest age in days, and state of each.
+
+    Exit code 1 where one is stale, was never loaded, or is wrong in the file.
+    """
+    from consent_api.errors import LedgerUnavailableError
+    from consent_api.ledger import database
+    from consent_api.registers import table
+    from consent_api.registers.age import State
+
+    declared = _declared()
+    engine = database.connect(declared.settings.database, pool_size=1, application="consent-relay registers")
+    try:
+        database.refuse_denied(engine)
+        found, now = database.transact(
+            engine, lambda c: (table.ages(c, declared.registers.values()), database.clock(c))
+        )
+    except LedgerUnavailableError as error:
+        raise click.ClickException(str(error)) from None
+    finally:
+        engine.dispose()
+    for each in found:
+        days = each.days(now)
+        parts = (
+            each.register.name,
+            each.register.tenant,
+            f"{datetime.fromtimestamp(each.as_of / 1_000_000, UTC):%Y-%m-%d}" if each.as_of is not None else "-",
+            f"{days:.1f}" if days is not None else "-",
+            str(each.register.max_age_days or "-"),
+            each.state(now).value,
+        )
+        click.echo("\t".join(parts))
+    bad = [each for each in found if each.state(now) in (State.STALE, State.NEVER_LOADED)]
+    sys.exit(1 if bad or declared.wrong else 0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Declared:
+    """``registers`` by name; ``wrong`` entries are not among them."""
+
+    settings: RegisterSettings
+    keyring: Keyring
+    rules: ValidationRules
+    registers: Mapping[str, Register]
+    wrong: Sequence[WrongEntry]
+
+
+def _declared() -> _Declared:
+    from consent_api.cli import wrong_entries
+    from consent_api.errors import MisconfiguredError
+    from consent_api.settings import RegisterSettings
+    from consent_service import startup
+    from consent_service.exits import exit_with_errors
+    from consent_service.settings import load
+
+    settings = load(RegisterSettings)
+    if settings.registers_file is None:
+        exit_with_errors(["CONSENT_RELAY_REGISTERS_FILE is not set: docs/registers.md"])
+    keyring = startup.keyring(settings)
+    wrong: list[WrongEntry] = []
+    try:
+        rules = settings.rules(keyring.tenants, on_wrong=wrong_entries.warn)
+        found = settings.registers(keyring.tenants, rules, on_wrong=wrong.append)
+    except MisconfiguredError as error:
+        exit_with_errors([str(error)])
+    for each in wrong:
+        wrong_entries.warn(each)
+    return _Declared(settings=settings, keyring=keyring, rules=rules, registers=found, wrong=wrong)
+
+
+def _check_day(register: Register, as_of: datetime, *, oldest: int) -> None:
+    """click.BadParameter for a day on which it cannot have been issued."""
+    day, hint = as_of.date(), "--as-of"
+    if day > datetime.now(UTC).date():
+        raise click.BadParameter("the day is still to come: state when the register was issued", param_hint=hint)
+    if int(as_of.replace(tzinfo=UTC).timestamp()) * 1_000_000 < oldest:
+        raise click.BadParameter("the day is before CONSENT_RELAY_OLDEST_CHOICE", param_hint=hint)
+    if register.ended is not None and day > register.ended:
+        raise click.BadParameter(f"{register.name} ended on {register.ended}: state a day until then", param_hint=hint)
+
+
+@contextmanager
+def _invalid_lines(target: Path) -> Iterator[Callable[[InvalidLine], None]]:
+    """Writes lines that hold no address to the file, for its owner alone. It appears with the first of them; one of an
+    earlier load is removed."""
+    target.unlink(missing_ok=True)
+    with ExitStack() as opened:
+        writers: list[Any] = []
+
+        def write(line: InvalidLine) -> None:
+            if not writers:
+                descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                file = opened.enter_context(os.fdopen(descriptor, "w", encoding="utf-8", newline=""))
+                writers.append(csv.writer(file))
+                writers[0].writerow(("record", "content", "reason"))
+            writers[0].writerow(line)
+
+        yield write

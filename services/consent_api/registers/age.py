@@ -1,0 +1,45 @@
+"""How old a register is, and until when it may be relied on. Pure; times in micros."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from consent_api.registers.declared import Register
+
+DAY_MICROS = 86_400_000_000
+
+
+class State(StrEnum):
+    FRESH = "fresh"
+    STALE = "stale"
+    NEVER_LOADED = "never loaded"
+    ENDED = "ended"
+    """It is issued no more, and was loaded: its refusals stay."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RegisterAge:
+    """``as_of``: when the register was issued that was loaded last; None: none was."""
+
+    register: Register
+    as_of: int | None
+
+    @property
+    def stale_at(self) -> int | None:
+        """From when on no one may be contacted on its word. 0 while none was loaded; None: never."""
+        if self.as_of is None:
+            return 0
+        days = self.register.max_age_days
+        return self.as_of + days * DAY_MICROS if days is not None else None
+
+    def state(self, now: int) -> State:
+        if self.as_of is None:
+            return State.NEVER_LOADED
+        if self.stale_at is None:
+            return State.ENDED
+        return State.STALE if self.stale_at <= now else State.FRESH
+
+    def days(self, now: int) -> float | None:
+        """How old it is; None: never loaded."""
+        return (now - self.as_of) / DAY_MICROS if self.as_of is not None else None
