@@ -29,7 +29,7 @@ from consent_privacy.keyring_file import generate
 from local_stack.processes.supervisor import Supervisor
 from local_stack.servers import ServerEndpoints, Servers
 from local_stack.stack import Stack
-from tests.support import inbound_sources
+from tests.support import inbound_sources, registers
 from tests.support.foreign_runtimes import installed_node_packages, left_out
 from tests.support.rolling_restart import SHUTDOWN_DELAY
 from tests.support.time_limits import LastResort, longer_limit
@@ -226,7 +226,12 @@ def system(servers: ServerEndpoints, tmp_path_factory: pytest.TempPathFactory) -
             **SHUTDOWN_DELAY,
         }
         directory = tmp_path_factory.mktemp("system")
-        environ = {**existing, "CONSENT_RELAY_INBOUND_FILE": str(inbound_sources.write(tmp_path_factory.mktemp("in")))}
+        files = tmp_path_factory.mktemp("in")
+        environ = {
+            **existing,
+            "CONSENT_RELAY_INBOUND_FILE": str(inbound_sources.write(files)),
+            registers.SETTING: str(registers.write(files)),
+        }
         stack = Stack(directory, environ=environ, report=_to_stderr)
         with stack:
             stack.start()

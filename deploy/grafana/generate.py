@@ -203,6 +203,15 @@ API = Dashboard(
             ("max(consent_relay_scrub_coverage_ratio)", "compared"),
         ),
         _lines(
+            "How long may each register of oppositions still be used?",
+            "Until it is older than it may be; below zero: load a newer one. None: it has ended, or none is declared.",
+            "s",
+            (
+                "min by (register) (consent_relay_api_register_stale_at_timestamp_seconds < Inf) - time()",
+                "{{register}}",
+            ),
+        ),
+        _lines(
             "Are the clocks right?",
             "How far each process's clock is ahead of the database's or the brokers'.",
             "s",

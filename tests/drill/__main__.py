@@ -28,7 +28,7 @@ from tests.drill.drills import drills
 from tests.drill.faults import TokenCallers
 from tests.drill.report import DOCS, page
 from tests.drill.session import session
-from tests.support import inbound_sources
+from tests.support import inbound_sources, registers
 from tests.support.access_tokens import AUDIENCE, ISSUER
 
 SCRUB_DAYS = "0.0002"
@@ -90,6 +90,7 @@ def system(directory: Path, callers: TokenCallers) -> Iterator[Stack]:
             "CONSENT_RELAY_DATABASE": opened.enter_context(own_database(servers)),
             "CONSENT_RELAY_TOPIC_PREFIX": f"d{uuid4().hex[:8]}.",
             "CONSENT_RELAY_INBOUND_FILE": str(inbound_sources.write(directory)),
+            registers.SETTING: str(registers.write(directory)),
             "CONSENT_RELAY_OAUTH_ISSUER": ISSUER,
             "CONSENT_RELAY_OAUTH_AUDIENCE": AUDIENCE,
             "CONSENT_RELAY_OAUTH_JWKS_FILE": str(callers.file),
@@ -97,6 +98,7 @@ def system(directory: Path, callers: TokenCallers) -> Iterator[Stack]:
         }
         stack = opened.enter_context(Stack(directory / "system", environ=environ, report=_say))
         stack.start()
+        registers.load(stack.endpoints)
         yield stack
 
 

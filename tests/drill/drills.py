@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.drill import faults
 from tests.drill.drill import Drill, Scene, Values
+from tests.support import registers
 
 SOON_SECONDS = 60.0
 """For alerts on a single event, or on a process that is gone, on a machine that has much else to do."""
@@ -124,6 +125,18 @@ def drills(callers: faults.TokenCallers) -> Sequence[Drill]:
             within_seconds=AT_A_MINUTE_SECONDS,
             steps=["open-requests", "resolve-request"],
             values=_open_request,
+        ),
+        Drill(
+            alerts={"ConsentRelayRegisterStale": {"register": registers.NAME}},
+            caused=f"the last load of a register is dated back by {faults.DATED_BACK_DAYS} days in the database",
+            cause=faults.date_register_back,
+            within_seconds=AT_A_MINUTE_SECONDS,
+            steps=["registers", "load-register"],
+            values=lambda scene, printed: {
+                "register": registers.NAME,
+                "file of the register": f"{registers.file_of(scene.stack.endpoints)} --no-header",
+                "day of the file": registers.today(),
+            },
         ),
         Drill(
             alerts={"ConsentRelayDestinationHeld": {"destination": "twilio-fr"}},

@@ -361,6 +361,13 @@ def client_certificate(stack: Stack) -> Path:
     return stack.directory / "certificates" / "relay.pem"
 
 
+def date_register_back(scene: Scene) -> None:
+    """In the database: its weeks cannot be waited for."""
+    micros = DATED_BACK_DAYS * 86_400 * 1_000_000
+    with database(scene.stack) as connection:
+        connection.execute("UPDATE register_loads SET as_of = as_of - %s", (micros,))
+
+
 def submit_opt_out(scene: Scene) -> None:
     decide(scene, channel="sms", address=TOOL_ADDRESS, purpose="promotions", status="withdrawn")
 

@@ -12,6 +12,7 @@ import yaml
 
 from local_stack.stack import Stack
 from tests.integration.system.test_system import submit
+from tests.support import registers
 from tests.support.prometheus import selectors
 from tests.support.running_prometheus import RULES, SHIPPED, Prometheus, running
 from tests.support.waiting import until
@@ -51,6 +52,7 @@ def test_rules_and_panels_find_what_they_ask_for_and_nothing_pages_on_a_healthy_
         submit(system.endpoints, channel="sms", address=address, purpose="promotions", status="withdrawn")
         return True
 
+    registers.load(system.endpoints)  # One that was never loaded pages.
     with running(tmp_path, system.endpoints.metrics) as prometheus:
         for asked in (asked_by_rules(), asked_by_panels()):
             with suppress(AssertionError):
