@@ -61,6 +61,8 @@ def add_notice(
     from consent_api.ledger import database
     from consent_api.ledger import notices as registry
     from consent_api.ledger.notices import Notice
+    from consent_api.rights import audit
+    from consent_api.rights.audit import Act
 
     for name, value, pattern in (
         ("--id", notice_id, NAME),
@@ -86,8 +88,17 @@ def add_notice(
         valid_from=int(valid_from.replace(tzinfo=UTC).timestamp()) * 1_000_000 if valid_from is not None else None,
         screenshot=_screenshot(screenshot, screenshot_place or "") if screenshot is not None else None,
     )
+
+    def register(connection: Connection) -> bool:
+        now = database.clock(connection)
+        is_new = registry.add(connection, tenant, notice, now=now)
+        if is_new:
+            who = audit.by_operator()
+            audit.add(connection, tenant=tenant, who=who, act=Act.NOTICE_REGISTERED, object_id=notice.name, at=now)
+        return is_new
+
     try:
-        is_new = _transact(lambda c: registry.add(c, tenant, notice, now=database.clock(c)))
+        is_new = _transact(register)
     except NoticeChangedError as error:
         raise click.ClickException(f"{error}: register it as a version of its own") from None
     click.echo(f"{notice.hash}  {'registered' if is_new else 'registered before'}")

@@ -6,6 +6,7 @@ from typing import Annotated
 import msgspec
 from fastapi import APIRouter, Depends, Path, Query, Response
 from msgspec import Meta, Struct
+from sqlalchemy import Connection
 
 from consent_api.domain.validation import rfc3339 as read_time
 from consent_api.errors import NoticeChangedError
@@ -14,6 +15,8 @@ from consent_api.http.dependencies import RequestDependencies
 from consent_api.ledger import database, notices
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.notices import Notice, Screenshot
+from consent_api.rights import audit
+from consent_api.rights.audit import Act
 from consent_contracts.cloudevents import rfc3339, rfc3339_or_none
 from consent_http import request_body
 from consent_http.callers import Caller
@@ -134,13 +137,23 @@ def routes(ledger: Ledger, dependencies: RequestDependencies) -> APIRouter:
                 422, "invalid-notice", "This is no time.", field="/valid_from", cure=str(error)
             ) from None
         notice = _notice(sent, valid_from)
-        try:
-            is_new, found = ledger.transact(
-                lambda c: (
-                    notices.add(c, key.tenant, notice, now=database.clock(c)),
-                    notices.find(c, key.tenant, notice.notice_id, notice.version, notice.language),
+
+        def work(connection: Connection) -> tuple[bool, Notice | None]:
+            now = database.clock(connection)
+            is_new = notices.add(connection, key.tenant, notice, now=now)
+            if is_new:
+                audit.add(
+                    connection,
+                    tenant=key.tenant,
+                    who=key.who,
+                    act=Act.NOTICE_REGISTERED,
+                    object_id=notice.name,
+                    at=now,
                 )
-            )
+            return is_new, notices.find(connection, key.tenant, notice.notice_id, notice.version, notice.language)
+
+        try:
+            is_new, found = ledger.transact(work)
         except NoticeChangedError:
             raise ProblemError(
                 409,

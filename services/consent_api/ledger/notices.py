@@ -56,6 +56,11 @@ class Notice:
     stale_at: int | None = None
 
     @property
+    def name(self) -> str:
+        """Of a version in one language, for a person."""
+        return f"{self.notice_id} {self.version} {self.language.lower()}"
+
+    @property
     def hash(self) -> str:
         """As evidence has it."""
         return notice_hash(self.text)

@@ -48,6 +48,7 @@ class Act(StrEnum):
     LISTS_REPAIRED = "lists_repaired"
     TOPICS_APPLIED = "topics_applied"
     DATABASE_MIGRATED = "database_migrated"
+    NOTICE_REGISTERED = "notice_registered"
     NOTICES_MADE_STALE = "notices_made_stale"
     REGISTER_LOADED = "register_loaded"
     DESTINATION_FORGOTTEN = "destination_forgotten"

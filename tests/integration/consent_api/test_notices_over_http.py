@@ -45,6 +45,13 @@ def test_a_version_is_registered_once_and_never_changes(client: TestClient, owne
         answer = client.post("/v1/notices", json={**NOTICE, **change})
         assert answer.status_code == 409, change
         assert answer.json()["type"].endswith(":notice-changed")
+    with owner_engine.begin() as connection:
+        audited = connection.execute(
+            text("SELECT tenant, who, object_id FROM audit_entries WHERE act = 'notice_registered'")
+        )
+        [(tenant, who, named)] = audited.all()
+    assert (tenant, named) == ("acme", "signup 2026-03 fr-fr"), "once, and not for what was refused"
+    assert who.startswith("key:")
     found = client.get("/v1/notices/signup/2026-03/FR-fr")
     assert (found.status_code, found.json()["text"]) == (200, TEXT)
     assert client.get("/v1/notices/signup/2026-04/fr").status_code == 404
@@ -143,6 +150,9 @@ def test_notices_by_command(client: TestClient, service: Any, tmp_path: Any, mon
     one = runner.invoke(notices, ["show", "signup", "1", "fr", "--tenant", "acme"])
     assert one.output == TEXT
     assert client.get("/v1/notices/signup/1/fr").json()["valid_from"] == "2026-03-01T00:00:00Z"
+    audited = client.get("/v1/rights/audit", params={"act": "notice_registered"}).json()["entries"]
+    assert [each["object_id"] for each in audited] == ["signup 1 fr"]
+    assert audited[0]["who"].startswith("operator:")
 
 
 def test_what_the_page_records_is_in_the_registry(owner_engine: Engine, ledger: Ledger, tmp_path: Any) -> None:
