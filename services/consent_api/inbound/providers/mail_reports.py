@@ -73,8 +73,10 @@ def _complaints(
 ) -> Sequence[InboundEvent]:
     if report is None or not (kind := _field(report, "Feedback-Type")):
         raise unreadable("Feedback-Type", _CURE)
-    known = Kind.OTHER if kind.lower() in _NO_COMPLAINT else Kind.COMPLAINT
+    known = Kind.OTHER if _word(kind) in _NO_COMPLAINT else Kind.COMPLAINT
     recipients = [linked] if linked is not None else list(_addresses(report, "Original-Rcpt-To"))
+    if not recipients:  # Of an opt-out report, as drafts of RFC 5965 had it.
+        recipients += _addresses(report, "Removal-Recipient")
     if not recipients:
         for part in (report, returned):
             recipients += _addresses(part, "X-HmXmrOriginalRecipient") if part is not None else []
@@ -93,7 +95,7 @@ def _failures(blocks: Sequence[Message], linked: str | None, name: str) -> Seque
     of_recipients = [each for each in blocks if _field(each, "Final-Recipient") or _field(each, "Original-Recipient")]
     events: list[InboundEvent] = []
     for number, each in enumerate(of_recipients[:MOST_RECIPIENTS]):
-        failed = _field(each, "Action").lower() == "failed"
+        failed = _word(_field(each, "Action")) == "failed"
         kind = delivery_status.bounce(_field(each, "Status"), Kind.SOFT_BOUNCE) if failed else Kind.OTHER
         address = linked if linked is not None and len(of_recipients) == 1 else _recipient(each)
         if failed and address is None:
@@ -160,6 +162,11 @@ def _field(block: Message, name: str) -> str:
     value = block.get(name)
     found = " ".join(str(value).split()) if value is not None else ""
     return found if len(found) <= _LONGEST_FIELD else ""
+
+
+def _word(field: str) -> str:
+    """Of a field with one word, and perhaps a comment: failed (mailbox unknown)."""
+    return field.partition("(")[0].strip().lower()
 
 
 def _addresses(block: Message, name: str) -> Iterator[str]:

@@ -136,6 +136,13 @@ COMPLAINT, HARD, SOFT, OTHER = Kind.COMPLAINT, Kind.HARD_BOUNCE, Kind.SOFT_BOUNC
             dsn(block(), block("5.2.2"), part_type="message/global-delivery-status"),
             [(HARD, "person@example.com"), (SOFT, "person@example.com")],
         ),
+        # Comments (RFC 5322), and the recipient of a draft's opt-out report.
+        (dsn(block("5.1.1 (bad mailbox)", action="Failed (user unknown)")), [(Kind.HARD_BOUNCE, "person@example.com")]),
+        (
+            arf("Original-Rcpt-To: <person@example.com>", kind="not-spam (by its user)"),
+            [(Kind.OTHER, "person@example.com")],
+        ),
+        (arf("Removal-Recipient: person@example.com", kind="opt-out"), [(Kind.COMPLAINT, "person@example.com")]),
     ],
 )
 def test_a_report_names_what_happened_to_whom(report: bytes, expected: list[tuple[Kind, str]]) -> None:
