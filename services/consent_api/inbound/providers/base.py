@@ -122,7 +122,7 @@ class Provider:
 
 def equal(given: str, expected: str) -> bool:
     """In constant time."""
-    return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), expected.encode("utf-8", "surrogateescape"))
+    return hmac.compare_digest(given.encode("utf-8", "replace"), expected.encode("utf-8", "replace"))
 
 
 def any_equal(given: str, expected: Iterable[str]) -> bool:

@@ -50,7 +50,8 @@ def _read(webhook: Webhook, account: Account, now: int) -> Payload:
     if not (timestamp and token and given):
         raise missing("signature")
     expected = [
-        hmac.digest(secret.encode(), (timestamp + token).encode(), hashlib.sha256).hex() for secret in account.secrets
+        hmac.digest(secret.encode(), (timestamp + token).encode("utf-8", "replace"), hashlib.sha256).hex()
+        for secret in account.secrets
     ]
     if not any_equal(given, expected):
         raise forged("signature")

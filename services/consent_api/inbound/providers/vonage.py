@@ -60,10 +60,14 @@ def _require_sig(fields: Mapping[str, str], account: Account) -> None:
     if algorithm is None:
         raise forged("sig")
     signed = "".join(f"&{name}={_escaped(fields[name])}" for name in sorted(fields) if name != "sig")
-    expected = [hmac.new(secret.encode(), signed.encode(), algorithm).hexdigest() for secret in account.secrets]
+    expected = [
+        hmac.new(secret.encode(), signed.encode("utf-8", "replace"), algorithm).hexdigest()
+        for secret in account.secrets
+    ]
     if algorithm is hashlib.md5:
         expected += [
-            hashlib.md5((signed + each).encode(), usedforsecurity=False).hexdigest() for each in account.secrets
+            hashlib.md5((signed + each).encode("utf-8", "replace"), usedforsecurity=False).hexdigest()
+            for each in account.secrets
         ]
     if not any_equal(given.lower(), expected):
         raise forged("sig")

@@ -545,7 +545,15 @@ def test_an_event_that_cannot_be_read_stops_no_other() -> None:
     assert payload.unreadable == 3
 
 
-@each_of("body", [b"", b"\xff\xfe", b"[" * 100_000, b"null", b"1", b'"stop"', b"a=%ff", b"=&=&" * 1000])
+HALF_A_PAIR = [
+    b'{"sig": "%s", "text": "\\ud83d"}' % (b"a" * 64),
+    b'{"sig": "%s", "text": "\\ud83d"}' % (b"a" * 32),
+    b'{"signature": {"timestamp": "\\ud83d", "token": "t", "signature": "\\ud83d"}}',
+]
+"""Of UTF-16, as JSON may hold it."""
+
+
+@each_of("body", [*HALF_A_PAIR, b"", b"\xff\xfe", b"[" * 100_000, b"null", b"1", b'"stop"', b"a=%ff", b"=&=&" * 1000])
 @each_of("provider", sorted(PROVIDERS))
 def test_no_body_raises_anything_but_a_refusal(provider: str, body: bytes) -> None:
     for media in (sent.FORM, sent.JSON, "multipart/form-data", ""):
