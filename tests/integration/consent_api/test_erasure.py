@@ -208,6 +208,42 @@ def test_an_erasure_by_number_reaches_every_channel_that_uses_it(rig: ErasureRig
     assert rig.verdict(MARKED, channel="voice").reason == "objected"
 
 
+@pytest.mark.parametrize("person", [{"subject_ref": REF}, {"channel": "sms", "address": MARKED}])
+def test_a_number_that_is_erased_for_messages_is_not_imported_for_calls(
+    rig: ErasureRig, person: dict[str, str]
+) -> None:
+    give(rig)
+    of_calls = replace(decision("given", address=MARKED, purpose="survey"), channel="voice")
+    erasure = rig.begin(**person)
+    assert rig.refused(replace(of_calls, bulk=True), lane=Lane.BULK) == "erasure_in_progress"
+    rig.finish(erasure)
+    assert rig.refused(replace(of_calls, bulk=True), lane=Lane.BULK) == "erased"
+    assert rig.refused(replace(of_calls, subject_ref=OTHER_REF)) == "erased"
+    assert rig.found_in(NATIONAL, OTHER_REF) == []
+    # A permission that the person gives since is one.
+    now = decision().recorded_at + 10 * SECOND
+    rig.record("given", channel="voice", address=MARKED, purpose="survey", effective_at=now, recorded_at=now + SECOND)
+    assert rig.verdict(MARKED, channel="voice").permitted
+
+
+def test_calls_to_a_number_that_no_one_else_has_are_erased_with_its_person(rig: ErasureRig) -> None:
+    give(rig)
+    give(rig, ref=None, channel="voice")
+    rig.erase(subject_ref=REF)
+    assert rig.found_in(NATIONAL) == []
+    assert not rig.verdict(MARKED, channel="voice").permitted
+
+
+def test_calls_to_a_number_that_another_person_has_stay_theirs(rig: ErasureRig) -> None:
+    give(rig)
+    give(rig, ref=OTHER_REF, channel="voice")
+    rig.erase(subject_ref=REF)
+    assert rig.verdict(MARKED, channel="voice").permitted
+    newsletter = {"channel": "voice", "purpose": "newsletter", "evidence": TEXTS}
+    rig.record("given", address=MARKED, subject_ref=OTHER_REF, **newsletter)
+    assert rig.verdict(MARKED, "newsletter", "voice").permitted
+
+
 @pytest.mark.parametrize("others", [False, True])
 def test_an_address_that_is_named_with_the_subject_goes_too_unless_others_have_it(
     rig: ErasureRig, others: bool
@@ -454,8 +490,8 @@ def test_the_hash_key_of_an_erased_address_cannot_be_retired(rig: ErasureRig) ->
     rig.erase(subject_ref=REF)
     (key,) = rig.keyring.hash_keys["acme"]
     with rig.owner.connect() as connection:
-        assert key_rotation.erased_under(connection, rig.keyring, "acme", key.id) == 3, (
-            "the address, and the person by both"
+        assert key_rotation.erased_under(connection, rig.keyring, "acme", key.id) == 4, (
+            "the address, and the person by both and by the number as it is called"
         )
         assert key_rotation.erased_under(connection, rig.keyring, "acme", "h9") == 0
 

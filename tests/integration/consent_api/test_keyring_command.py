@@ -218,7 +218,7 @@ def test_retire_refuses_a_key_under_which_erased_persons_are_known_alone(
     commands.republished(ledger, "h2")
     commands.run("promote", "acme", "h2")
     output = commands.run("retire", "acme", "h1", code=1)
-    assert "3 erased addresses and persons of tenant acme are known by h1 alone" in output
+    assert "4 erased addresses and persons of tenant acme are known by h1 alone" in output
     assert commands.ids() == [("h1", False), ("h2", True)]
     rig.ledger = under(ledger, commands.keyring())
     assert rig.refused(decision("given", bulk=True, **person), lane=Lane.BULK) == "erased"

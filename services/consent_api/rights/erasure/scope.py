@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, text
 
-from consent_api.domain.addresses import Address
+from consent_api.domain.addresses import Address, Named, same_place
 from consent_api.ledger import addresses, subjects
 from consent_api.ledger.erased import subject_keys
 from consent_api.rights.erasure.model import Counts
@@ -68,7 +68,7 @@ class Scope:
     forget: frozenset[int]
     keep: frozenset[int]
     address_keys: tuple[str, ...] = field(repr=False)
-    """Of the addresses to be forgotten, under whichever hash keys they are stored."""
+    """Of the addresses to be forgotten, under whichever hash keys they are stored; of a number on each channel."""
 
     @property
     def person_keys(self) -> tuple[str, ...]:
@@ -77,7 +77,8 @@ class Scope:
 
 def find(connection: Connection, keyring: Keyring, person: PersonRef, *, now: int) -> Scope | None:
     """None where nothing is known of the person. Other forms of a forgotten number are forgotten too, and get a row
-    where they have none, within the caller's transaction: an import could name them."""
+    where they have none, within the caller's transaction: an import could name them. So is the number on the other
+    channels that use it."""
     subject_id = None
     if person.subject_ref is not None:
         subject_id = subjects.find(connection, person.tenant, person.subject_ref)
@@ -165,10 +166,18 @@ def _scope(
     now: int,
 ) -> Scope:
     known = addresses.load(connection, keyring, forget, now=now)
+    elsewhere = {name: addresses.find(connection, keyring, name) for name in _elsewhere(keyring, known.values())}
+    sisters = {each.address_id for each in elsewhere.values() if each is not None}
+    shared = _shared(connection, sisters, subject_id) if subject_id is not None else set()
+    forget, keep = forget | (sisters - shared), (keep | (sisters & shared)) - (sisters - shared)
+    known = addresses.load(connection, keyring, forget, now=now)
     names = {name: None for each in known.values() for name in addresses.alias_names(keyring, each)}
     aliases = {each.address_id for each in addresses.resolve(connection, keyring, names, now=now).values()}
     shared = _shared(connection, aliases, subject_id) if subject_id is not None else set()
     forget, keep = forget | (aliases - shared), (keep | (aliases & shared)) - (aliases - shared)
+    # A number that is not known on a channel gets no row there, which an installation may not have, but is refused.
+    unknown = [name for name, found in elsewhere.items() if found is None]
+    unknown_keys = [key for name in unknown for key in keyring.live_address_keys(*name)]
     keys = connection.execute(_KEYS, {"ids": sorted(forget)}).scalars().all() if forget else ()
     return Scope(
         tenant=tenant,
@@ -176,8 +185,20 @@ def _scope(
         subject_keys=subject_keys(keyring, tenant, subject_ref) if subject_ref is not None else (),
         forget=frozenset(forget),
         keep=frozenset(keep),
-        address_keys=tuple(keys),
+        address_keys=(*keys, *unknown_keys),
     )
+
+
+def _elsewhere(keyring: Keyring, forgotten: Iterable[Address]) -> dict[Named, None]:
+    """The numbers to be forgotten, and their other forms, on the other channels that use them."""
+    found: dict[Named, None] = {}
+    for each in forgotten:
+        others = [channel for channel in same_place(each.channel) if channel != each.channel]
+        canonical = opened(keyring, each) if others else None
+        if canonical is not None:
+            for named in ((each.tenant, channel, canonical) for channel in others):
+                found |= dict.fromkeys((named, *addresses.names_of_aliases(named)))
+    return found
 
 
 def _shared(connection: Connection, ids: Collection[int], subject_id: int | None) -> set[int]:
