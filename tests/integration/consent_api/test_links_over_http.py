@@ -444,6 +444,7 @@ def test_a_receipt_names_the_yes_that_was_not_saved_beside_the_no_that_was(
     form = form_of(person.get(path).text)
     receipt = restarted.post(f"{path}?lang={language}", data={"form": form, **answers})
     assert (receipt.status_code, not_saved in receipt.text) == (200, True)
+    assert 'class="tick"' not in receipt.text
     assert not permitted(client)
     assert not permitted(client, purpose="survey")
 
