@@ -216,7 +216,7 @@ def connect_ledger(settings: ApiSettings, keyring: SecretFile[Keyring] | None = 
     that of the settings as it is now."""
     keyring = keyring or startup.keyring_file(settings)
     codec = connect_codec(settings)
-    engine = database.connect(settings.database, pool_size=settings.api_database_pool, application="consent-relay-api")
+    engine = database.connect(settings.database, pool_size=settings.api_database_pool, application="consent-relay api")
     database.refuse_denied(engine)
     return Ledger(
         engine=engine,
