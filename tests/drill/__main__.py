@@ -70,10 +70,18 @@ def _carry_out_all(chosen: Sequence[Drill], scene: Scene) -> list[str]:
         except (AssertionError, ValueError, LocalStackError, httpx.HTTPError, subprocess.TimeoutExpired) as error:
             failed.append(f"{', '.join(each.alerts)}: {error}")
             _say(f"    FAILED: {error}")
+            _start_what_is_down(scene.stack)
         else:
             before = DOCS.read_text("utf-8") if DOCS.exists() else ""
             DOCS.write_text(page(observed, datetime.now(UTC).date(), before), "utf-8")
     return failed
+
+
+def _start_what_is_down(stack: Stack) -> None:
+    """After a drill whose steps did not come to that, for those that follow."""
+    for name in stack.supervisor.names:
+        if not stack.supervisor.child(name).running:
+            stack.restart(name)
 
 
 @contextmanager

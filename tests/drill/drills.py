@@ -256,7 +256,7 @@ def drills(callers: faults.TokenCallers) -> Sequence[Drill]:
             caused="the only propagator is killed (SIGKILL)",
             cause=faults.kill("propagator"),
             within_seconds=SOON_SECONDS,
-            steps=["destinations", "restart-process"],
+            steps=["doctor", "restart-process"],
             values=_values(process="propagator"),
         ),
         Drill(
