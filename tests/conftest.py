@@ -231,6 +231,7 @@ def system(servers: ServerEndpoints, tmp_path_factory: pytest.TempPathFactory) -
             **existing,
             "CONSENT_RELAY_INBOUND_FILE": str(inbound_sources.write(files)),
             registers.SETTING: str(registers.write(files)),
+            registers.GATE_SETTING: str(registers.write_exported(files)),
         }
         stack = Stack(directory, environ=environ, report=_to_stderr)
         with stack:

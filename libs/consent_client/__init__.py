@@ -3,7 +3,13 @@ message. Underneath, and at the gate: a SuppressionView per channel, and a Check
 
 from consent_client.answers import Answer
 from consent_client.checker import Checker
-from consent_client.errors import KeyFileError, ListNotReadyError, ListRefusedError, SuppressionListError
+from consent_client.errors import (
+    InvalidRegistersError,
+    KeyFileError,
+    ListNotReadyError,
+    ListRefusedError,
+    SuppressionListError,
+)
 from consent_client.suppression_list import AsyncSuppressionList, SuppressionList
 from consent_client.timestamps import ResolvedTimestamps
 from consent_client.view import SuppressionView, ViewState
@@ -13,6 +19,7 @@ __all__ = [
     "Answer",
     "AsyncSuppressionList",
     "Checker",
+    "InvalidRegistersError",
     "KeyFileError",
     "ListNotReadyError",
     "ListRefusedError",

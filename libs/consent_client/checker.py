@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterable
 
 from consent_client.answers import Answer, Basis, Policy, Question
+from consent_client.registers import Registers
 from consent_client.view import SuppressionView
 from consent_contracts.reading import KEY_ID, UNKNOWN, effective_verdict
 from consent_privacy.addresses import canonical
@@ -21,6 +22,7 @@ _UNREADABLE = "the entry of this address cannot be read"
 _NOT_A_KEY = "not_an_address_key"
 _UNKNOWN_KEY_ID = "the key id is retired or not of this tenant"
 _KEY_NOT_PROMOTED = "entries under this key id are not complete yet"
+_REGISTER_STALE = "register_stale: the register {} is older than it may be; who has objected since is not known"
 _OUTDATED = "a newer hash key is in use than this process has: give it the new keyring"
 
 
@@ -35,9 +37,11 @@ class Checker:
         *,
         default_region: str,
         unknown: Policy = "deny",
+        registers: Callable[[], Registers] = Registers,
         now: Callable[[], int] = now_micros,
     ) -> None:
-        """`unknown` decides where no decision is known at all. Raises UnknownTenantError."""
+        """`unknown` decides where no decision is known at all; `registers` are those of the moment. Raises
+        UnknownTenantError."""
         self._view = view
         self._keyring = keyring
         self._tenant = tenant
@@ -50,6 +54,7 @@ class Checker:
         self._live_ids = frozenset(ids)
         self._complete_ids = frozenset(ids[: ids.index(self._hashers[0].key_id) + 1])
         self._unknown = unknown
+        self._registers = registers
         self._logged_key: str | None = None
 
     def is_older_than(self) -> str | None:
@@ -84,6 +89,9 @@ class Checker:
         """The answer for every address, where there is one."""
         if question.loading is not None:
             return question.loading
+        stale = self._registers().stale(self._tenant, self._view.channel, question.purpose, question.clock)
+        if stale is not None:
+            return question.refused("stale", _REGISTER_STALE.format(stale), list_unusable=True)
         return None if self.is_older_than() is None else question.refused("unavailable", _OUTDATED, list_unusable=True)
 
     def _question(self, purpose: str) -> Question:

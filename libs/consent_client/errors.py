@@ -4,6 +4,7 @@ SuppressionListError
 ├── ListNotReadyError     no answer can be given now: loading, stale, damaged, or a newer hash key is in use
 ├── ListRefusedError      Kafka or the registry refuses us, or we them: a wrong setting; waiting does not help
 ├── KeyFileError          the key file cannot be used, or has no keys of the tenant
+├── InvalidRegistersError  the file of registers cannot be used
 ├── RestartRequiredError  within: the topic has to be read from its beginning
 └── NotEncodableError       within: an entry holds what no entry of ours holds; a ValueError too
 """
@@ -29,6 +30,10 @@ class ListRefusedError(SuppressionListError):
 
 class KeyFileError(SuppressionListError):
     """The message says where and how to mend it."""
+
+
+class InvalidRegistersError(SuppressionListError):
+    """The message says where and what is wrong. Write the file again: `consent-relay registers export`."""
 
 
 class RestartRequiredError(SuppressionListError):

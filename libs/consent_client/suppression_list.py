@@ -18,6 +18,7 @@ from phonenumbers import SUPPORTED_REGIONS
 from consent_client.answers import Answer, Policy
 from consent_client.checker import Checker
 from consent_client.errors import KeyFileError, ListNotReadyError, ListRefusedError
+from consent_client.registers import Registers, RegistersFile
 from consent_client.timestamps import ResolvedTimestamps
 from consent_client.view import SuppressionView, ViewState
 from consent_contracts.codec import Codec, ConfluentRegistry
@@ -65,6 +66,7 @@ class SuppressionList:
         limits: StalenessLimits | None = None,
         ready_seconds: float | None = 60.0,
         on_state: OnState | None = None,
+        registers_file: str | Path | None = None,
         kafka_client: Mapping[str, Any] | None = None,
         registry_client: Mapping[str, Any] | None = None,
     ) -> Self:
@@ -80,15 +82,20 @@ class SuppressionList:
         None: without end, 0: not at all. `on_state` is called at each change between usable and not, by a reading
         thread, which it must not hold up.
 
+        `registers_file`: what `consent-relay registers export` wrote; it is read again when it changes. Where a
+        register in it is too old, the list cannot be answered from for its channels and purposes.
+
         `kafka_client`, `registry_client`: security settings, by the names of librdkafka and of Confluent's registry
         client.
 
-        Raises ValueError, KeyFileError, ListRefusedError, and ListNotReadyError after `ready_seconds`.
+        Raises ValueError, KeyFileError, InvalidRegistersError, ListRefusedError, and ListNotReadyError after
+        `ready_seconds`.
         """
         _require("on_stale", on_stale, get_args(Staleness))
         _require("unknown", unknown, get_args(Policy))
         _require("default_region", default_region, SUPPORTED_REGIONS)
         keyring = _keyring(Path(key_file))
+        registers = RegistersFile(Path(registers_file)) if registers_file is not None else Registers
         topics = Topics(prefix=topic_prefix, channels=(channel,))
         codec = _codec(registry, topics.suppression(channel), registry_client)
         watch = _StateWatch(on_state)
@@ -107,7 +114,12 @@ class SuppressionList:
         )
         watch.view = view
         checker = Checker(
-            view, keyring, _tenant(keyring, tenant, key_file), default_region=default_region, unknown=unknown
+            view,
+            keyring,
+            _tenant(keyring, tenant, key_file),
+            default_region=default_region,
+            unknown=unknown,
+            registers=registers,
         )
         opened = cls(view, checker, on_stale=on_stale)
         timestamps.start()

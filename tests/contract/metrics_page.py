@@ -15,9 +15,10 @@ from consent_api.inbound.metrics import InboundMetrics
 from consent_api.ingest.metrics import IngestMetrics
 from consent_api.operations.verify.metrics import ScrubMetrics
 from consent_api.outbox_relay.metrics import RelayMetrics
-from consent_api.registers.metrics import RegisterMetrics
+from consent_api.registers.metrics import RegisterMetrics as RegisterAgeMetrics
 from consent_api.rights.metrics import RightsMetrics
 from consent_client.metrics import ListMetrics
+from consent_client.registers import Registers
 from consent_http.access_tokens import AccessTokenMetrics
 from consent_http.rate_limits import RateMetrics
 from consent_kafka.dead_letters import DeadLetterMetrics
@@ -30,7 +31,7 @@ from lag_exporter.metrics import LagMetrics
 from propagator.metrics import Metrics as PropagatorMetrics
 from propagator.state.metrics import StateMetrics
 from status_page.metrics import StatusMetrics
-from suppression.gate.metrics import GateMetrics, ViewMetrics
+from suppression.gate.metrics import GateMetrics, RegisterMetrics, ViewMetrics
 from suppression.metrics import MergeMetrics
 
 INTRO = """\
@@ -53,7 +54,7 @@ PROCESSES: dict[str, list[Callable[[CollectorRegistry], object]]] = {
         lambda registry: ApiMetrics.on(registry, channels=("sms", "email", "voice")),
         LaneMetrics.on,
         RightsMetrics.on,
-        RegisterMetrics.on,
+        RegisterAgeMetrics.on,
         lambda registry: InboundMetrics.on(registry, sources=["source"]),
     ],
     "relay": [lambda registry: RelayMetrics.on(registry, topics=["topic"]), ScrubMetrics.on],
@@ -62,6 +63,7 @@ PROCESSES: dict[str, list[Callable[[CollectorRegistry], object]]] = {
     "gate": [
         lambda registry: GateMetrics.on(registry, channels=["sms"]),
         lambda registry: registry.register(ViewMetrics([])),
+        lambda registry: registry.register(RegisterMetrics(Registers)),
     ],
     "propagator": [
         lambda registry: PropagatorMetrics.on(registry, channels={"destination": "sms"}),

@@ -99,6 +99,7 @@ def system(directory: Path, callers: TokenCallers) -> Iterator[Stack]:
             "CONSENT_RELAY_TOPIC_PREFIX": f"d{uuid4().hex[:8]}.",
             "CONSENT_RELAY_INBOUND_FILE": str(inbound_sources.write(directory)),
             registers.SETTING: str(registers.write(directory)),
+            registers.GATE_SETTING: str(registers.write_exported(directory)),
             "CONSENT_RELAY_OAUTH_ISSUER": ISSUER,
             "CONSENT_RELAY_OAUTH_AUDIENCE": AUDIENCE,
             "CONSENT_RELAY_OAUTH_JWKS_FILE": str(callers.file),
@@ -107,6 +108,7 @@ def system(directory: Path, callers: TokenCallers) -> Iterator[Stack]:
         stack = opened.enter_context(Stack(directory / "system", environ=environ, report=_say))
         stack.start()
         registers.load(stack.endpoints)
+        registers.export(stack.endpoints)
         yield stack
 
 

@@ -128,15 +128,19 @@ def drills(callers: faults.TokenCallers) -> Sequence[Drill]:
         ),
         Drill(
             alerts={"ConsentRelayRegisterStale": {"register": registers.NAME}},
-            caused=f"the last load of a register is dated back by {faults.DATED_BACK_DAYS} days in the database",
+            caused=f"the last load of a register is dated back by {faults.DATED_BACK_DAYS} days in the database, and"
+            " exported; the gate denies",
             cause=faults.date_register_back,
             within_seconds=AT_A_MINUTE_SECONDS,
-            steps=["registers", "load-register"],
+            steps=["registers", "load-register", "export-registers"],
             values=lambda scene, printed: {
                 "register": registers.NAME,
                 "file of the register": f"{registers.file_of(scene.stack.endpoints)} --no-header",
                 "day of the file": registers.today(),
+                "file of CONSENT_RELAY_GATE_REGISTERS_FILE": scene.stack.endpoints.settings[registers.GATE_SETTING],
             },
+            ended="the gate answers again",
+            end=faults.be_answered_by_the_gate,
         ),
         Drill(
             alerts={"ConsentRelayDestinationHeld": {"destination": "twilio-fr"}},

@@ -21,7 +21,7 @@ from consent_contracts.cloudevents import rfc3339
 from consent_service.clock import now_micros
 from local_stack.stack import Stack
 from tests.drill.drill import Scene
-from tests.support import provider_webhooks
+from tests.support import provider_webhooks, registers
 from tests.support.access_tokens import Issuer
 from tests.support.certificates import Authority
 from tests.support.evidence import EVIDENCE
@@ -362,10 +362,26 @@ def client_certificate(stack: Stack) -> Path:
 
 
 def date_register_back(scene: Scene) -> None:
-    """In the database: its weeks cannot be waited for."""
+    """In the database, as its weeks cannot be waited for; and the gate is given that."""
     micros = DATED_BACK_DAYS * 86_400 * 1_000_000
     with database(scene.stack) as connection:
         connection.execute("UPDATE register_loads SET as_of = as_of - %s", (micros,))
+    registers.export(scene.stack.endpoints)
+    until(lambda: gate_answers(scene) == "stale", what="the gate denies for a stale register")
+
+
+def be_answered_by_the_gate(scene: Scene) -> None:
+    until(lambda: gate_answers(scene) == "unknown", what="the gate answers by the new register")
+
+
+def gate_answers(scene: Scene) -> str:
+    """The reason for an address that is not in the register, for the purpose of the register."""
+    endpoints = scene.stack.endpoints
+    asked = {"channel": "voice", "purpose": registers.PURPOSE, "addresses": [TOOL_ADDRESS], "when_stale": "deny"}
+    headers = {"Authorization": f"Bearer {endpoints.check_key}"}
+    answer = httpx.post(f"{endpoints.gate}/v1/check", json=asked, headers=headers, timeout=30)
+    [result] = answer.json()["results"]
+    return str(result["reason"])
 
 
 def submit_opt_out(scene: Scene) -> None:

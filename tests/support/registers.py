@@ -10,9 +10,10 @@ from pathlib import Path
 
 import yaml
 
+from consent_client import registers
 from local_stack.endpoints import Endpoints
 
-SETTING = "CONSENT_RELAY_REGISTERS_FILE"
+SETTING, GATE_SETTING = "CONSENT_RELAY_REGISTERS_FILE", "CONSENT_RELAY_GATE_REGISTERS_FILE"
 NAME = "tps"
 PURPOSE = "telemarketing"
 """No other test uses it."""
@@ -29,6 +30,13 @@ def write(directory: Path) -> Path:
     return declared
 
 
+def write_exported(directory: Path) -> Path:
+    """The file for CONSENT_RELAY_GATE_REGISTERS_FILE: of no register, until one is exported."""
+    exported = directory / "exported-registers.json"
+    registers.write(exported, [])
+    return exported
+
+
 def file_of(endpoints: Endpoints) -> Path:
     """That of the register."""
     return Path(endpoints.settings[SETTING]).with_name("tps.txt")
@@ -40,9 +48,17 @@ def today() -> str:
 
 def load(endpoints: Endpoints) -> None:
     """The register, as of today."""
-    words = ["registers", "load", NAME, str(file_of(endpoints)), "--no-header", "--as-of", today()]
+    _run(endpoints, "load", NAME, str(file_of(endpoints)), "--no-header", "--as-of", today())
+
+
+def export(endpoints: Endpoints) -> None:
+    """To the file of the gate."""
+    _run(endpoints, "export", endpoints.settings[GATE_SETTING])
+
+
+def _run(endpoints: Endpoints, *words: str) -> None:
     subprocess.run(
-        [sys.executable, "-m", "consent_service", *words],
+        [sys.executable, "-m", "consent_service", "registers", *words],
         env={**os.environ, **endpoints.settings},
         timeout=120,
         check=True,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from consent_api.domain.validation import ValidationRules
+    from consent_api.registers.age import RegisterAge
     from consent_api.registers.declared import Register
     from consent_api.registers.loading import InvalidLine
     from consent_api.settings import RegisterSettings
@@ -45,6 +46,7 @@ def registers() -> None:
 @click.option("--no-header", "header", flag_value=False, default=True, help="The first line is a person's.")
 @click.option("--encoding", help="Of the addresses, if neither UTF-8 nor UTF-16 with a byte order mark: cp1252.")
 @click.option("--delimiter", type=click.Choice([",", ";", "tab", "|"]), help="Left out: that of the first line.")
+@click.option("--export", type=click.Path(path_type=Path, dir_okay=False), help="Then write this file for the gates.")
 @click.option(
     "--invalid",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -65,6 +67,7 @@ def load_register(
     header: bool,
     encoding: str | None,
     delimiter: str | None,
+    export: Path | None,
     invalid: Path | None,
     invalid_at_most: int,
 ) -> None:
@@ -179,6 +182,22 @@ def load_register(
             f" the command with --invalid-at-most {counts.invalid}"
         )
     click.echo(f"{name} is as of {as_of:%Y-%m-%d}")
+    if export is not None:
+        _export(declared, export)
+
+
+@registers.command("export")
+@click.argument("path", type=click.Path(path_type=Path, dir_okay=False))
+def export_registers(path: Path) -> None:
+    """Write to PATH until when each register may be relied on: for the gate (CONSENT_RELAY_GATE_REGISTERS_FILE), scrub
+    and tools with the client library, which deny once it is over.
+
+    Repeat it after each load, or give load the option --export. Where an entry of the file of registers is wrong, PATH
+    keeps what it had of it, and the exit code is 1.
+    """
+    declared = _declared()
+    _export(declared, path)
+    sys.exit(1 if declared.wrong else 0)
 
 
 @registers.command("list")
@@ -187,22 +206,10 @@ def list_registers() -> None:
 
     Exit code 1 where one is stale, was never loaded, or is wrong in the file.
     """
-    from consent_api.errors import LedgerUnavailableError
-    from consent_api.ledger import database
-    from consent_api.registers import table
     from consent_api.registers.age import State
 
     declared = _declared()
-    engine = database.connect(declared.settings.database, pool_size=1, application="consent-relay registers")
-    try:
-        database.refuse_denied(engine)
-        found, now = database.transact(
-            engine, lambda c: (table.ages(c, declared.registers.values()), database.clock(c))
-        )
-    except LedgerUnavailableError as error:
-        raise click.ClickException(str(error)) from None
-    finally:
-        engine.dispose()
+    found, now = _ages(declared)
     for each in found:
         days = each.days(now)
         parts = (
@@ -250,6 +257,51 @@ def _declared() -> _Declared:
     for each in wrong:
         wrong_entries.warn(each)
     return _Declared(settings=settings, keyring=keyring, rules=rules, registers=found, wrong=wrong)
+
+
+def _ages(declared: _Declared) -> tuple[list[RegisterAge], int]:
+    """Of each register, and the database's clock (micros)."""
+    from consent_api.errors import LedgerUnavailableError
+    from consent_api.ledger import database
+    from consent_api.registers import table
+
+    engine = database.connect(declared.settings.database, pool_size=1, application="consent-relay registers")
+    try:
+        database.refuse_denied(engine)
+        found = database.transact(engine, lambda c: table.ages(c, declared.registers.values()))
+        return found, database.transact(engine, database.clock)
+    except LedgerUnavailableError as error:
+        raise click.ClickException(str(error)) from None
+    finally:
+        engine.dispose()
+
+
+def _export(declared: _Declared, path: Path) -> None:
+    """Of wrong entries the file keeps what it had, which denies when it is over."""
+    from consent_client import registers
+    from consent_client.errors import InvalidRegistersError
+    from consent_client.registers import RegisterLimit
+
+    found, _ = _ages(declared)
+    limits = [
+        RegisterLimit(
+            name=each.register.name,
+            tenant=each.register.tenant,
+            channels=each.register.channels,
+            purposes=each.register.purposes,
+            stale_at=each.stale_at,
+        )
+        for each in found
+    ]
+    try:
+        if declared.wrong and path.exists():
+            limits += [each for each in registers.read(path).limits if each.name not in declared.registers]
+        registers.write(path, limits)
+    except InvalidRegistersError as error:
+        raise click.ClickException(f"{error}: remove it, and repeat the command") from None
+    except OSError as error:
+        raise click.ClickException(f"{path}: {error.strerror}") from None
+    click.echo(f"{len(limits)} registers written to {path}")
 
 
 def _check_day(register: Register, as_of: datetime, *, oldest: int) -> None:

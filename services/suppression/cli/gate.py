@@ -18,9 +18,13 @@ def gate() -> None:
     The keys that may ask are in CONSENT_RELAY_GATE_KEYS_FILE, which `consent-relay keys export --scope check` writes
     and which is read again when it changes. With CONSENT_RELAY_OAUTH_ISSUER, access tokens of that issuer with the
     scope check may ask too.
+
+    With CONSENT_RELAY_GATE_REGISTERS_FILE, which `consent-relay registers export` writes and which is read again when
+    it changes, every answer for the channels and purposes of a register that is too old is no.
     """
     import sys
 
+    from consent_client.errors import InvalidRegistersError
     from consent_http.errors import InvalidApiKeysError, InvalidJwksError
     from consent_kafka.errors import TopicMismatchError
     from consent_service import settings, startup
@@ -34,6 +38,8 @@ def gate() -> None:
         sys.exit(run_gate(loaded))
     except InvalidApiKeysError as error:
         exit_with_errors([f"CONSENT_RELAY_GATE_KEYS_FILE: {error}"])
+    except InvalidRegistersError as error:
+        exit_with_errors([f"CONSENT_RELAY_GATE_REGISTERS_FILE: {error}"])
     except InvalidJwksError as error:
         exit_with_errors([f"CONSENT_RELAY_OAUTH_JWKS_FILE: {error}"])
     except TopicMismatchError as error:

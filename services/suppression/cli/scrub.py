@@ -22,6 +22,11 @@ _TARGET = click.Path(path_type=Path, dir_okay=False)
 @click.option("--removed", type=_TARGET, help="The file of the others. [FILE.removed.csv]")
 @click.option("--replace", is_flag=True, help="Remove the results of an earlier run first.")
 @click.option("--tenant", help="Left out: the only one of the key file.")
+@click.option(
+    "--registers",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="What `consent-relay registers export` wrote: nothing is divided for a purpose whose register is too old.",
+)
 @click.option("--unknown", type=click.Choice(["deny", "allow"]), default="deny", help="Where nothing was decided.")
 @click.option(
     "--wait", "wait_seconds", default=120.0, help="Seconds until the list has to be of now.", show_default=True

@@ -10,6 +10,7 @@ from msgspec import UNSET
 
 from consent_client import Answer, Checker, SuppressionView
 from consent_client.answers import Policy
+from consent_client.registers import Registers
 from consent_contracts.decisions import GIVEN, STATUSES
 from consent_contracts.reading import UNKNOWN
 from consent_http import api_docs, openapi, problem_details, request_body, request_id_middleware
@@ -64,7 +65,9 @@ class Gate:
         limits: RateLimits | None = None,
         allow_once: AllowOnceApi | None = None,
         access_tokens: AccessTokens | None = None,
+        registers: Callable[[], Registers] = Registers,
     ) -> None:
+        self._registers = registers
         self._views = views
         self._region = default_region
         self._allow_once = allow_once
@@ -84,7 +87,12 @@ class Gate:
             return
         self._checkers = {
             (tenant, channel): Checker(
-                view, keyring, tenant, default_region=self._region, unknown=self._unknown(channel)
+                view,
+                keyring,
+                tenant,
+                default_region=self._region,
+                unknown=self._unknown(channel),
+                registers=self._registers,
             )
             for tenant in keyring.tenants
             for channel, view in self._views.items()

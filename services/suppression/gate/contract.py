@@ -98,8 +98,8 @@ class Result(msgspec.Struct, kw_only=True, omit_defaults=True):
             description="given, refused, withdrawn, objected, expired, invalidated: the deciding decision's status; "
             "allow_once: refused, and permitted for this one text by its token; "
             "undeliverable: no person refused, and a tool reported a hard bounce, and no delivery since; "
-            "unknown: no decision; future_dated; stale, hole, unreadable, unavailable: the gate cannot know, so no; "
-            "invalid_address: see detail",
+            "unknown: no decision; future_dated; stale, hole, unreadable, unavailable: the gate cannot know, so no "
+            "(stale: the list or a register of oppositions is too old); invalid_address: see detail",
             extra_json_schema={"enum": list(REASONS)},
         ),
     ]

@@ -6,6 +6,7 @@ import stat
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from consent_client import InvalidRegistersError, registers
 from consent_http import api_keys
 from consent_http.errors import InvalidApiKeysError
 from consent_privacy.errors import InvalidKeyringError
@@ -21,7 +22,8 @@ _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 class GateFacts:
     """`key_tenants`: of the API keys with the scope `check`. `keyring_tenants`: of the keyring. `seals`: whether that
     opens addresses too, in the environment of a gate. `policy_channels`: those that CONSENT_RELAY_GATE_UNKNOWN names;
-    `channels`: those that there are. `keys_open`: whether other users may write the file of API keys."""
+    `channels`: those that there are. `keys_open`: whether other users may write the file of API keys.
+    `stale_registers`: those of its file that are too old."""
 
     key_tenants: Sequence[str]
     keyring_tenants: Collection[str]
@@ -29,15 +31,16 @@ class GateFacts:
     policy_channels: Collection[str]
     channels: Collection[str]
     keys_open: bool
+    stale_registers: Sequence[str] = ()
 
 
 def checks(context: CheckContext) -> list[Check]:
     """Whether the gate's API keys, keyring and policies belong together."""
     is_its_own = "gate" in context.processes
-    return [Check(name=NAME, find=lambda: _find(is_its_own))] if context.concerns("gate") else []
+    return [Check(name=NAME, find=lambda: _find(is_its_own, context.clock()))] if context.concerns("gate") else []
 
 
-def _find(is_its_own: bool) -> Sequence[Finding]:
+def _find(is_its_own: bool, now: int) -> Sequence[Finding]:
     """`is_its_own`: the environment is a gate's, not an operator's with the keyring of the installation."""
     settings = readable(GateSettings)
     if settings is None:
@@ -45,11 +48,16 @@ def _find(is_its_own: bool) -> Sequence[Finding]:
     try:
         keys = api_keys.read(settings.gate_keys_file)
         keyring = Keyring.load(settings.keyring_file)
+        path = settings.gate_registers_file
+        limits = () if path is None else registers.read(path).limits
     except InvalidApiKeysError as error:
         cure = "write it again: consent-relay keys export --scope check FILE"
         return [Finding(name=NAME, result=Result.FAULT, found=str(error), cure=cure)]
     except InvalidKeyringError as error:
         return [Finding(name=NAME, result=Result.FAULT, found=str(error), cure=MEND_KEYRING)]
+    except InvalidRegistersError as error:
+        cure = "write it again: consent-relay registers export FILE"
+        return [Finding(name=NAME, result=Result.FAULT, found=str(error), cure=cure)]
     named = [part.strip().rpartition("=")[0].strip() for part in settings.gate_unknown.split(",")]
     return judge(
         GateFacts(
@@ -59,6 +67,7 @@ def _find(is_its_own: bool) -> Sequence[Finding]:
             policy_channels=[channel for channel in named if channel],
             channels=settings.channels,
             keys_open=bool(settings.gate_keys_file.stat().st_mode & _WRITABLE_BY_OTHERS),
+            stale_registers=[each.name for each in limits if each.stale_at is not None and each.stale_at <= now],
         )
     )
 
@@ -82,6 +91,10 @@ def judge(gate: GateFacts) -> Sequence[Finding]:
     if gate.keys_open:
         cure = "let their owner alone write it: a user who writes it lets callers in"
         found.append(_finding(Result.FAULT, "other users may write CONSENT_RELAY_GATE_KEYS_FILE", cure))
+    if gate.stale_registers:
+        text = f"the gate denies for registers that are too old: {', '.join(gate.stale_registers)}"
+        cure = "load newer ones, then: consent-relay registers export FILE"
+        found.append(_finding(Result.FAULT, text, cure))
     return all_ok(NAME, found, f"{len(gate.key_tenants)} API keys, the keyring of {len(gate.keyring_tenants)} tenants")
 
 

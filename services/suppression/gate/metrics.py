@@ -1,6 +1,7 @@
 """What the gate says about itself."""
 
-from collections.abc import Collection, Iterable
+import math
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -9,6 +10,7 @@ from prometheus_client.registry import Collector
 
 from consent_client import SuppressionView
 from consent_client.answers import HINDRANCES
+from consent_client.registers import Registers
 from consent_contracts.decisions import GIVEN, STATUSES
 from consent_contracts.verdict import EXPIRED, UNDELIVERABLE, UNKNOWN
 from consent_service.zero_series import from_zero
@@ -130,3 +132,22 @@ class ViewMetrics(Collector):
             if (lead := view.timestamps.clock_lead) is not None:
                 clock.add_metric([], lead / 1_000_000)
         return [usable, age, hindered, entries, unreadable, clock]
+
+
+class RegisterMetrics(Collector):
+    """How old the registers may become that the gate was given, read at each scrape."""
+
+    def __init__(self, registers: Callable[[], Registers]) -> None:
+        self._registers = registers
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        stale_at = GaugeMetricFamily(
+            "consent_relay_gate_register_stale_at_timestamp_seconds",
+            "When the register becomes older than it may be, by the gate's file; 0: none was loaded; +Inf: never, as "
+            "it has ended. In the past: the gate denies its channels and purposes. Load a newer one, and give the gate "
+            "the new file (consent-relay registers export).",
+            labels=["register"],
+        )
+        for each in self._registers().limits:
+            stale_at.add_metric([each.name], math.inf if each.stale_at is None else each.stale_at / 1_000_000)
+        yield stale_at

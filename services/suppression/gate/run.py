@@ -5,13 +5,15 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry
 
-from consent_client import ResolvedTimestamps, SuppressionView, ViewState
+from consent_client import InvalidRegistersError, ResolvedTimestamps, SuppressionView, ViewState
 from consent_client.answers import HINDRANCES
+from consent_client.registers import Registers
+from consent_client.registers import read as read_registers
 from consent_contracts.codec import Codec
 from consent_http import http_server
 from consent_http.api_keys import KeyFile
@@ -22,10 +24,10 @@ from consent_privacy.keyring import Keyring
 from consent_service import startup
 from consent_service.clock import MAX_CLOCK_LEAD_MICROS
 from consent_service.health import Health, serve_metrics
-from consent_service.secret_files import SecretFile
+from consent_service.secret_files import SecretFile, SecretWatch
 from suppression.gate.allow_once import AllowOnceApi
 from suppression.gate.app import Gate, create_app
-from suppression.gate.metrics import GateMetrics, ViewMetrics
+from suppression.gate.metrics import GateMetrics, RegisterMetrics, ViewMetrics
 from suppression.gate.settings import GateSettings
 
 log = logging.getLogger(__name__)
@@ -58,8 +60,8 @@ class _Secrets(NamedTuple):
 def run_gate(settings: GateSettings) -> int:
     """Answer until SIGTERM or SIGINT, then finish what is under way (0); 1 when a view has failed.
 
-    Raises InvalidApiKeysError and InvalidJwksError, and TopicMismatchError or LinkRefusedError as soon as the broker
-    has said so: until then every answer is no.
+    Raises InvalidApiKeysError, InvalidRegistersError and InvalidJwksError, and TopicMismatchError or LinkRefusedError
+    as soon as the broker has said so: until then every answer is no.
     """
     # While a bulk change streams in, the reading threads would keep the interpreter for 5 ms at a time, several
     # times in one request.
@@ -70,6 +72,7 @@ def run_gate(settings: GateSettings) -> int:
     keyring = startup.keyring_file(settings, hash_only=True)
     keys = KeyFile(settings.gate_keys_file)
     watch = startup.watch_secrets(settings, registry, health, keyring, keys.file)
+    registers = _registers(settings, registry, watch)
     codec = connect_codec(settings)
     timestamps = ResolvedTimestamps(
         topics=settings.topics,
@@ -93,6 +96,7 @@ def run_gate(settings: GateSettings) -> int:
         ),
         allow_once=AllowOnceApi(settings.gate_api_url) if settings.gate_api_url is not None else None,
         access_tokens=settings.access_tokens(registry, watch, tenants=lambda: keyring.value.tenants),
+        registers=registers,
     )
     server = http_server.Server(
         http_server.config(
@@ -219,6 +223,18 @@ def _view(
         limits=settings.limits,
         on_turn=lambda: health.heartbeat(_health_name(channel)),
     )
+
+
+def _registers(settings: GateSettings, registry: CollectorRegistry, watch: SecretWatch) -> Callable[[], Registers]:
+    """Those of the moment. Raises InvalidRegistersError for a file that cannot be used at the start; later the one
+    before stays in use, whose limits end by themselves."""
+    path = settings.gate_registers_file
+    if path is None:
+        return Registers
+    file = SecretFile("registers", [path], lambda: read_registers(path), errors=(InvalidRegistersError,))
+    watch.follow(file)
+    registry.register(RegisterMetrics(lambda: file.value))
+    return lambda: file.value
 
 
 def _health_name(channel: str) -> str:

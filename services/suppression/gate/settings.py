@@ -27,6 +27,11 @@ class GateSettings(KeyringSettings, AccessTokenSettings):
     gate_keys_file: ReadableFile = Field(
         description="file of API key digests that `consent-relay keys export --scope check` writes"
     )
+    gate_registers_file: ReadableFile | None = Field(
+        None,
+        description="file that `consent-relay registers export` writes: where a register in it is too old, no address"
+        " of its channels may be contacted for its purposes. Unset: no register is looked at",
+    )
     gate_shutdown_delay: float = Field(
         5.0,
         ge=0,

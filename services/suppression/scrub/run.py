@@ -39,6 +39,7 @@ class ScrubRequest:
     removed: Path | None
     replace: bool
     tenant: str | None
+    registers: Path | None
     unknown: Policy
     wait_seconds: float
 
@@ -69,6 +70,7 @@ def run(request: ScrubRequest, settings: KeyringSettings) -> None:
             default_region=settings.default_region,
             unknown=request.unknown,
             ready_seconds=0,
+            registers_file=request.registers,
             kafka_client=settings.kafka_client,
             registry_client=settings.registry_client,
         ) as list_,

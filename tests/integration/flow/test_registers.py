@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from consent_api.ledger.lanes import Lane
+from consent_client.registers import read
+from consent_service.clock import now_micros
 from tests.integration.flow.rig import Rig
 from tests.support.waiting import until
 
@@ -62,6 +64,30 @@ def test_a_load_refuses_by_the_bulk_lane_and_makes_the_register_fresh(rig: Rig, 
     with rig.relay():
         until(lambda: rig.pending(Lane.BULK) == 0)
     assert len(rig.changes(Lane.BULK)) == 4
+
+
+def test_what_gates_are_given_follows_each_load_and_outlives_a_wrong_entry(
+    rig: Rig, declared: Path, tmp_path: Path
+) -> None:
+    file, exported = tmp_path / "tps.txt", tmp_path / "exported.json"
+    file.write_text("+33639980001\n")
+
+    def denied() -> dict[str, bool]:
+        return {each.name: each.stale_at is not None and each.stale_at < now_micros() for each in read(exported).limits}
+
+    assert "2 registers written" in rig.run("registers", "export", str(exported), registers_file=declared)
+    assert denied() == {"tps": True, "bloctel": True}
+    load = ("registers", "load", "tps", str(file), "--no-header", "--as-of", YESTERDAY, "--export", str(exported))
+    assert "2 registers written" in rig.run(*load, registers_file=declared)
+    assert denied() == {"tps": False, "bloctel": True}
+    assert read(exported).stale("acme", "voice", "promotions", now_micros()) == "bloctel"
+
+    declared.write_text(REGISTERS.replace("max_age_days: 28", "max_age: 28"))
+    rig.run("registers", "export", str(exported), code=1, registers_file=declared)
+    assert denied() == {"bloctel": True, "tps": False}
+    declared.write_text("registers: []")
+    rig.run("registers", "export", str(exported), registers_file=declared)
+    assert denied() == {}
 
 
 def findings(rig: Rig, declared: Path) -> list[tuple[str, str]]:

@@ -14,6 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from consent_client import registers
+from consent_client.registers import RegisterLimit
 from consent_contracts.partitioner import partition_of
 from consent_contracts.topics import Topics
 from consent_http import api_keys
@@ -70,13 +72,16 @@ class GateProcess:
         answer = self.page("/readyz")
         return answer is not None and answer.status_code == 200
 
-    def reason(self) -> str:
-        answer = httpx.post(
+    def ask(self, purpose: str, *, when_stale: str) -> httpx.Response:
+        return httpx.post(
             f"http://127.0.0.1:{self.port}/v1/check",
-            json={"channel": "sms", "purpose": "newsletter", "addresses": [PHONE], "when_stale": "deny"},
+            json={"channel": "sms", "purpose": purpose, "addresses": [PHONE], "when_stale": when_stale},
             headers={"Authorization": f"Bearer {self.token}"},
             timeout=10,
         )
+
+    def reason(self, *, purpose: str = "newsletter") -> str:
+        answer = self.ask(purpose, when_stale="deny")
         result = answer.json()["results"][0]
         assert result["permitted"] == (result["reason"] == "given")
         assert result["valid_until"]
@@ -160,6 +165,36 @@ def test_a_hash_key_that_it_lacks_is_named_and_taken_from_the_file_while_it_runs
     export(installations, own, ["acme"], hash_only=True)
     until(lambda: gate.reason() == "given", 60)
     until(lambda: gate.state() == "ok\n", 60)
+
+
+def test_a_register_that_is_too_old_denies_its_purposes_until_the_gate_has_a_newer_one(
+    start: Callable[..., GateProcess], entries: Entries, tmp_path: Path
+) -> None:  # R22
+    def export_until(stale_at: int) -> None:
+        limit = RegisterLimit(name="tps", tenant="acme", channels=("sms",), purposes=("newsletter",), stale_at=stale_at)
+        registers.write(path, [limit])
+
+    path = tmp_path / "registers.json"
+    export_until(now_micros() + 3_600_000_000)
+    entries.write("sms", PHONE, decision(), decision("survey"))
+    gate = start(CONSENT_RELAY_GATE_REGISTERS_FILE=str(path))
+    until(gate.ready, 60)
+    until(lambda: gate.reason() == "given", 30)
+    export_until(now_micros())
+    until(lambda: gate.reason() == "stale", 30)
+    assert gate.reason(purpose="survey") == "given"
+    refused = gate.ask("newsletter", when_stale="refuse")
+    assert refused.status_code == 503
+    assert "the register tps is older than it may be" in refused.json()["detail"]
+    assert gate.ready()  # It answers for all else.
+    metrics = gate.page("/metrics")
+    assert metrics is not None
+    assert 'consent_relay_gate_register_stale_at_timestamp_seconds{register="tps"} 1.' in metrics.text
+    path.write_text("half a f")
+    until(lambda: "secret registers" in gate.state(), 30)
+    assert gate.reason() == "stale"
+    export_until(now_micros() + 3_600_000_000)
+    until(lambda: gate.reason() == "given", 30)
 
 
 def test_without_the_broker_it_is_not_ready_and_denies_then_recovers(

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from consent_client import registers
+from consent_client.registers import RegisterLimit
 from consent_contracts.topics import Topics
 from consent_privacy import keyring_file
 from local_stack.ports import free_port
@@ -107,6 +109,17 @@ def test_what_was_acknowledged_before_the_start_is_considered(
 def test_a_list_that_is_stale_leaves_no_files(campaign: Path, resolved: ResolvedWriter) -> None:  # R25 R63
     ended = run(campaign, "--wait", "0.5", code=75)
     assert "the list cannot be answered from: " in ended.stderr
+    assert files(campaign) == ["campaign.csv"]
+
+
+def test_a_register_that_is_too_old_leaves_no_files(
+    campaign: Path, tmp_path: Path, entries: Entries, resolving: ResolvedWriter
+) -> None:  # R22
+    entries.write("sms", "+33639980001", decision("promotions"))
+    limit = RegisterLimit(name="tps", tenant="acme", channels=("sms",), purposes=("promotions",), stale_at=0)
+    registers.write(tmp_path / "registers.json", [limit])
+    ended = run(campaign, "--registers", str(tmp_path / "registers.json"), code=75)
+    assert "the register tps is older than it may be" in ended.stderr
     assert files(campaign) == ["campaign.csv"]
 
 

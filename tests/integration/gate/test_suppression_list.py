@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from consent_client import (
     StalenessLimits,
     SuppressionList,
     ViewState,
+    registers,
 )
+from consent_client.registers import RegisterLimit
 from consent_contracts.topics import Topics
 from consent_privacy import keyring_file
 from local_stack.ports import free_port
@@ -72,6 +75,21 @@ def test_one_call_opens_a_list_that_can_be_asked(
         with pytest.raises(TypeError, match="list"):
             list_.check(PHONE, "promotions")
     assert "view-sms" not in {each.name for each in threading.enumerate()}
+
+
+def test_a_register_that_is_too_old_is_no_answer(
+    options: Options, entries: Entries, resolving: ResolvedWriter, tmp_path: Path
+) -> None:  # R22
+    entries.write("sms", PHONE, decision("promotions"), decision("survey"))
+    limit = RegisterLimit(name="tps", tenant="acme", channels=("sms",), purposes=("promotions",), stale_at=1)
+    path = tmp_path / "registers.json"
+    registers.write(path, [limit])
+    with SuppressionList.open(**options, registers_file=path) as list_:
+        until(lambda: list_.permits(PHONE, "survey"))
+        with pytest.raises(ListNotReadyError, match="the register tps is older than it may be"):
+            list_.permits(PHONE, "promotions")
+        registers.write(path, [replace(limit, stale_at=None)])
+        assert list_.permits(PHONE, "promotions")
 
 
 async def test_the_same_for_asyncio(options: Options, entries: Entries, resolving: ResolvedWriter) -> None:  # R31

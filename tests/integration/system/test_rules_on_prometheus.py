@@ -53,6 +53,7 @@ def test_rules_and_panels_find_what_they_ask_for_and_nothing_pages_on_a_healthy_
         return True
 
     registers.load(system.endpoints)  # One that was never loaded pages.
+    registers.export(system.endpoints)
     with running(tmp_path, system.endpoints.metrics) as prometheus:
         for asked in (asked_by_rules(), asked_by_panels()):
             with suppress(AssertionError):

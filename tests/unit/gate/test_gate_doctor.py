@@ -27,6 +27,7 @@ GATE = GateFacts(
         ({"key_tenants": ["gone"]}, Result.FAULT, "the keyring has no hash keys of gone"),
         ({"seals": True}, Result.WARNING, "the keyring opens addresses"),
         ({"policy_channels": ["fax"]}, Result.FAULT, "CONSENT_RELAY_GATE_UNKNOWN names fax"),
+        ({"stale_registers": ["tps"]}, Result.FAULT, "the gate denies for registers that are too old: tps"),
         ({"keys_open": True}, Result.FAULT, "other users may write CONSENT_RELAY_GATE_KEYS_FILE"),
     ],
 )
