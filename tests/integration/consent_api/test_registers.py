@@ -20,7 +20,9 @@ from consent_api.registers.age import RegisterAge, State
 from consent_api.registers.declared import Register
 from consent_api.registers.loading import Counts, InvalidLine, RegisterFile, end, load
 from consent_contracts.cloudevents import rfc3339
+from consent_contracts.codec import Codec
 from consent_service.clock import now_micros
+from tests.integration.consent_api.erasure_rig import ErasureRig
 from tests.support.evidence import EVIDENCE
 
 RULES = ValidationRules(channels=("sms", "email", "voice"), default_region="FR")
@@ -178,6 +180,22 @@ def test_a_file_that_changes_meanwhile_is_not_the_register(ledger: Ledger, tmp_p
 
     with pytest.raises(RegisterNotLoadedError, match="changed while it was read"):
         load(ledger, file, RULES, partitions=4, on_invalid=lambda _: None, progress=change)
+
+
+def test_a_register_does_not_bring_an_erased_person_back(
+    ledger: Ledger, owner_engine: Engine, codec: Codec, loading: Loading
+) -> None:  # R33
+    rig = ErasureRig(ledger=ledger, owner=owner_engine, codec=codec)
+    for address in (ANN, BEN):
+        rig.record("given", channel="voice", address=address, subject_ref=f"of-{address}", purpose="promotions")
+    loading(ANN, days=20)
+    for address in (ANN, BEN):
+        rig.erase(subject_ref=f"of-{address}")
+    loading(ANN, BEN, days=2)
+    for address in (ANN, BEN):
+        assert rig.entry(address, "voice").sealed_address is None
+        assert rig.verdict(address, "promotions", "voice").reason == "objected"
+    assert rig.found_in(ANN[3:], BEN[3:]) == []
 
 
 def test_a_register_is_as_old_as_the_file_that_was_loaded_last(ledger: Ledger, loading: Loading) -> None:

@@ -25,7 +25,12 @@ __all__ = ["api", "environment"]
 
 NUMBER, EMAIL = "+33639980001", "person@example.com"
 SECRET = sent.secret()
-SETTINGS = ("CONSENT_RELAY_TENANT_PURPOSES", "CONSENT_RELAY_THEME_FILE", "CONSENT_RELAY_INBOUND_FILE")
+SETTINGS = (
+    "CONSENT_RELAY_TENANT_PURPOSES",
+    "CONSENT_RELAY_THEME_FILE",
+    "CONSENT_RELAY_INBOUND_FILE",
+    "CONSENT_RELAY_REGISTERS_FILE",
+)
 
 
 @pytest.fixture
@@ -35,6 +40,7 @@ def keyring(environment: Environment, tmp_path: Path) -> Keyring:
     generate(path, ["acme", "globex"])
     theme = yaml.safe_load(THEME)["acme"]
     source = {"provider": "brevo", "channel": "email", "secrets": [{"env": "BREVO"}]}
+    register = {"channels": ["voice"], "purposes": ["promotions"], "max_age_days": 28}
     files = {
         "purposes": {
             "acme": {"purposes": [each["id"] for each in theme["purposes"]]},
@@ -48,6 +54,7 @@ def keyring(environment: Environment, tmp_path: Path) -> Keyring:
                 {"id": "Not an id", "tenant": "globex", **source},
             ]
         },
+        "registers": {"registers": [{"name": f"of-{each}", "tenant": each, **register} for each in ("acme", "globex")]},
     }
     for setting, (name, content) in zip(SETTINGS, files.items(), strict=True):
         (tmp_path / name).write_text(yaml.safe_dump(content))
@@ -138,6 +145,7 @@ def test_a_wrong_entry_of_one_tenant_stops_no_other(
         "CONSENT_RELAY_THEME_FILE globex": "globex",
         "CONSENT_RELAY_INBOUND_FILE of-globex": "sources.of-globex.secrets.0",
         "CONSENT_RELAY_INBOUND_FILE sources.2": "sources.2.id",
+        "CONSENT_RELAY_REGISTERS_FILE of-globex": "of-globex.purposes",
     }
     assert [
         (entry, at)
@@ -145,13 +153,14 @@ def test_a_wrong_entry_of_one_tenant_stops_no_other(
         if note.startswith(f"{entry}: not in use: names a file that is wrong at {at}: ")
     ] == list(named.items())
     metrics = httpx.get(f"{pages}/metrics", timeout=10).text.splitlines()
-    counts = zip(SETTINGS, (1.0, 1.0, 2.0), strict=True)
+    counts = zip(SETTINGS, (1.0, 1.0, 2.0, 1.0), strict=True)
     assert {f'consent_relay_wrong_entries{{setting="{setting}"}} {count}' for setting, count in counts} <= set(metrics)
+    assert 'consent_relay_api_register_stale_at_timestamp_seconds{register="of-acme"} 0.0' in metrics
 
     # Its secret comes after the process.
     (tmp_path / "late").write_text(SECRET)
     until(lambda: report("of-globex").status_code == 200, what="globex's source in use", every=1.0)
     remaining = httpx.get(f"{pages}/readyz", timeout=10).text
-    assert "of-globex" not in remaining
+    assert "CONSENT_RELAY_INBOUND_FILE of-globex" not in remaining
     assert "CONSENT_RELAY_THEME_FILE globex: not in use" in remaining
     assert process.poll() is None
