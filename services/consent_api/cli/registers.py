@@ -109,6 +109,9 @@ def load_register(
     if register is None:
         known = ", ".join(sorted(declared.registers)) or "it has none that can be used"
         raise click.BadParameter(f"CONSENT_RELAY_REGISTERS_FILE has no such register: {known}", param_hint="NAME")
+    target = invalid or file.with_name(f"{file.stem}.invalid.csv")
+    if target.resolve() == file.resolve():
+        raise click.BadParameter("name another file than that of the register", param_hint="--invalid")
     moment = int(as_of.replace(tzinfo=UTC).timestamp()) * 1_000_000
     _check_day(register, as_of, oldest=rules.oldest_choice)
     engine = connect(settings.database, pool_size=2, application="consent-relay registers")
@@ -146,7 +149,6 @@ def load_register(
         acts.record(
             Act.REGISTER_LOADED, tenant=register.tenant, object_id=f"{name} of {as_of:%Y-%m-%d}, sha256:{opened.sha256}"
         )
-        target = invalid or file.with_name(f"{file.stem}.invalid.csv")
         with (
             _invalid_lines(target) as on_invalid,
             click.progressbar(length=max(file.stat().st_size, 1), label=f"loading {name}", file=sys.stderr) as bar,

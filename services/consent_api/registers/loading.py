@@ -35,8 +35,8 @@ from consent_privacy.address_file.opening import AddressColumn, find_column
 
 STATUS = "objected"
 CAPTURE_METHOD = "register"
-_AT_ONCE = 1_000
-"""Decisions in one transaction, about."""
+_AT_ONCE = 250
+"""Decisions in one transaction, about: a live choice at one of its addresses waits for it."""
 _READ_BYTES = 1024 * 1024
 
 

@@ -14,14 +14,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consent_api.domain.validation import Purposes
+from consent_api.domain.validation import Purposes, ValidationRules
+from consent_api.errors import MisconfiguredError
+from consent_api.registers.declared import read_registers
 from consent_api.settings import ApiSettings, MigrateSettings
 from consent_api.tenant_purposes import read_tenant_purposes
+from consent_client import InvalidRegistersError, registers
 from consent_http import api_keys
 from consent_http.errors import InvalidApiKeysError
 from consent_privacy.errors import DecryptionFailedError, InvalidKeyringError
 from consent_privacy.keyring import Key, Keyring
 from consent_service.settings import KeyringSettings, ProcessSettings, load
+from consent_service.wrong_entries import WrongEntry
 from propagator.config.reader import read as read_destinations
 from propagator.connectors import CATALOGUE
 from propagator.errors import InvalidDestinationsFileError
@@ -62,6 +66,23 @@ acme:
   purposes: [newsletter, survey]
   unknown_purpose: everything
 """
+REGISTERS = """\
+registers:
+  - name: tps
+    tenant: acme
+    channels: [voice, sms]
+    purposes: [promotions]
+    max_age_days: 28
+  - {name: bloctel, channels: [voice], purposes: [promotions], ended: 2026-08-10}
+"""
+EXPORTED_REGISTERS = json.dumps(
+    {
+        "registers": [
+            {"name": "tps", "tenant": "acme", "channels": ["voice"], "purposes": ["promotions"], "stale_at": 5},
+            {"name": "old", "tenant": "acme", "channels": ["voice"], "purposes": ["promotions"], "stale_at": None},
+        ]
+    }
+)
 YAML_VALUES = (
     *(
         "&a [*a]",
@@ -138,6 +159,16 @@ def _destinations_file(path: Path) -> object:
     )
 
 
+def _registers_file(path: Path) -> object:
+    rules = ValidationRules(channels=("sms", "email", "voice"), default_region="FR")
+    return read_registers(path, tenants=["acme"], rules=rules, on_wrong=_named)
+
+
+def _named(wrong: WrongEntry) -> None:
+    assert len(wrong.entry) <= 64
+    assert wrong.why.startswith("names a file that is wrong at ")
+
+
 KEYS = Keyring(
     seal_keys=[Key(id="s1", secret=b"1" * 32), Key(id="s2", secret=b"2" * 32)],
     hash_keys={"acme": [Key(id="h1", secret=b"h" * 32, primary=True)]},
@@ -147,6 +178,8 @@ READERS: dict[str, tuple[Callable[[Path], object], str, type[Exception]]] = {
     "API keys": (api_keys.read, API_KEYS, InvalidApiKeysError),
     "destinations": (_destinations_file, DESTINATIONS, InvalidDestinationsFileError),
     "purposes": (_purposes_file, PURPOSES, ValueError),
+    "registers": (_registers_file, REGISTERS, MisconfiguredError),
+    "exported registers": (registers.read, EXPORTED_REGISTERS, InvalidRegistersError),
 }
 
 

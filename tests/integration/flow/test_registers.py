@@ -104,16 +104,24 @@ def findings(rig: Rig, declared: Path) -> list[tuple[str, str]]:
         (("tps", "--as-of", "2999-01-01"), "the day is still to come"),
         (("tps", "--as-of", "1990-01-01"), "before CONSENT_RELAY_OLDEST_CHOICE"),
         (("tps",), "Missing option '--as-of'"),
+        (("tps", "--as-of", YESTERDAY, "--invalid", "tps.txt"), "name another file than that of the register"),
     ],
 )
 def test_what_cannot_be_loaded_is_refused_with_the_cure(
-    rig: Rig, declared: Path, tmp_path: Path, words: tuple[str, ...], said: str
+    rig: Rig,
+    declared: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    said: str,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     file = tmp_path / "tps.txt"
     file.write_text("+33639980001\n")
     name, *options = words
     printed = rig.run("registers", "load", name, str(file), "--no-header", *options, code=2, registers_file=declared)
     assert said in " ".join(printed.split())
+    assert file.exists()
     assert rig.ask("SELECT count(*) FROM decisions") == 0
 
 
