@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from consent_service.wrong_entries import WrongEntry
 
 
+_NO_LEDGER = "the database has no current ledger: run consent-relay migrate"
+
+
 @click.group()
 def registers() -> None:
     """Registers of oppositions, such as the TPS: files of addresses that are refused, with an age (docs/registers.md).
@@ -87,6 +90,8 @@ def load_register(
                    stays
                 2  a word or a setting is wrong, or a server refuses us
     """
+    from sqlalchemy.exc import ProgrammingError
+
     from consent_api.cli import acts
     from consent_api.errors import LedgerUnavailableError, RegisterNotLoadedError
     from consent_api.ledger.database import connect, refuse_denied
@@ -166,6 +171,8 @@ def load_register(
             loading.end(ledger, opened, counts)
     except (RegisterNotLoadedError, LedgerUnavailableError) as error:
         raise click.ClickException(f"stopped: {error}. What was recorded stays.") from None
+    except ProgrammingError:
+        raise click.ClickException(_NO_LEDGER) from None
     except (FileNotReadableError, OSError) as error:
         raise click.ClickException(shown(f"{file}: {error}")) from None
     except KeyringError as error:
@@ -263,6 +270,8 @@ def _declared() -> _Declared:
 
 def _ages(declared: _Declared) -> tuple[list[RegisterAge], int]:
     """Of each register, and the database's clock (micros)."""
+    from sqlalchemy.exc import ProgrammingError
+
     from consent_api.errors import LedgerUnavailableError
     from consent_api.ledger import database
     from consent_api.registers import table
@@ -274,6 +283,8 @@ def _ages(declared: _Declared) -> tuple[list[RegisterAge], int]:
         return found, database.transact(engine, database.clock)
     except LedgerUnavailableError as error:
         raise click.ClickException(str(error)) from None
+    except ProgrammingError:
+        raise click.ClickException(_NO_LEDGER) from None
     finally:
         engine.dispose()
 

@@ -80,8 +80,8 @@ class RegisterFile:
 
 @dataclass(kw_only=True, slots=True)
 class Counts:
-    """Lines of the file: ``empty`` ones; ``invalid``, which hold no address; and the others, whose ``addresses`` were
-    ``recorded`` as refused for the first time, or again, by this load. ``read``: bytes of the file."""
+    """Lines of the file: ``empty`` ones, ``invalid`` ones, which hold no address, and the others, ``addresses``.
+    ``recorded``: the addresses that are refused by this load and were not before. ``read``: bytes of the file."""
 
     empty: int = 0
     invalid: int = 0
@@ -106,8 +106,9 @@ class _Line(NamedTuple):
 
 @dataclass(kw_only=True, slots=True)
 class _Chunk:
-    """``lines``: by the address in its one spelling, on the register's first channel. ``invalid``: of its lines."""
+    """``valid`` lines; ``lines``: one of them for each address in its one spelling, on the register's first channel."""
 
+    valid: int = 0
     lines: dict[str, _Line] = field(default_factory=dict)
     invalid: list[InvalidLine] = field(default_factory=list)
     empty: int = 0
@@ -139,7 +140,7 @@ def load(
         pacing.wait()
         require_keys()
         counts.recorded += _record(ledger, file, chunk, rules, since=age.as_of)
-        counts.addresses += len(chunk.lines)
+        counts.addresses += chunk.valid
         counts.invalid += len(chunk.invalid)
         counts.empty += chunk.empty
         counts.read = chunk.read
@@ -191,6 +192,7 @@ def _chunks(file: RegisterFile, rules: ValidationRules) -> Iterator[_Chunk]:
             except SubmissionInvalidError as error:
                 chunk.invalid.append(_invalid(line, error))
             else:
+                chunk.valid += 1
                 chunk.lines.setdefault(canonical, line)
         yield chunk
 
@@ -203,9 +205,8 @@ def _record(ledger: Ledger, file: RegisterFile, chunk: _Chunk, rules: Validation
         return _write(connection, ledger.context, file, chunk, rules, since=since, now=now)
 
     recorded, refused = ledger.write(Lane.BULK, work)
-    for each in refused:
-        chunk.invalid.append(each)
-        chunk.lines = {address: line for address, line in chunk.lines.items() if line.number != each.number}
+    chunk.invalid += refused
+    chunk.valid -= len(refused)
     return recorded
 
 

@@ -35,8 +35,8 @@ Slot = tuple[int, str]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Load:
-    """One that has ended. ``addresses``: valid ones in the file, of which ``recorded`` were refused by it; ``invalid``:
-    lines that hold none. Times in micros."""
+    """One that has ended. ``addresses``: lines that hold one, ``recorded``: those refused by it and not before,
+    ``invalid``: lines that hold none. Times in micros."""
 
     tenant: str
     register: str

@@ -116,7 +116,7 @@ def test_a_load_that_is_repeated_records_nothing_again(
 ) -> None:
     interrupted = opened(tmp_path, ANN, days=2)
     load(ledger, interrupted, RULES, partitions=4, on_invalid=lambda _: None)
-    assert loading(ANN, BEN, ANN, days=2) == Counts(addresses=2, recorded=1, read=39)
+    assert loading(ANN, BEN, ANN, days=2) == Counts(addresses=3, recorded=1, read=39)
     assert loading(ANN, BEN, days=2) == Counts(addresses=2, recorded=0, read=26)
     with owner_engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM decisions")).scalar_one() == 2

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from consent_api.ledger.lanes import Lane
 from consent_client.registers import read
@@ -64,6 +65,19 @@ def test_a_load_refuses_by_the_bulk_lane_and_makes_the_register_fresh(rig: Rig, 
     with rig.relay():
         until(lambda: rig.pending(Lane.BULK) == 0)
     assert len(rig.changes(Lane.BULK)) == 4
+
+
+def test_a_database_that_is_not_migrated_is_named(rig: Rig, declared: Path, tmp_path: Path) -> None:
+    file = tmp_path / "tps.txt"
+    file.write_text("+33639980001\n")
+    with rig.owner.begin() as connection:
+        connection.execute(text("ALTER TABLE register_loads RENAME TO other"))
+    try:
+        for words in (("list",), ("load", "tps", str(file), "--no-header", "--as-of", YESTERDAY)):
+            assert "run consent-relay migrate" in rig.run("registers", *words, code=1, registers_file=declared)
+    finally:
+        with rig.owner.begin() as connection:
+            connection.execute(text("ALTER TABLE other RENAME TO register_loads"))
 
 
 def test_what_gates_are_given_follows_each_load_and_outlives_a_wrong_entry(
