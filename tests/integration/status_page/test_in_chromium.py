@@ -1,6 +1,6 @@
 """The status page as people have it: in Chromium, pushed and without scripts, small and on a wall. # R39 R52
 
-Pictures of it are kept in .local/pictures, for a look; status-page.png is that of docs/status-page.md.
+Pictures of it are kept in .local/pictures, for a look; those of docs/status-page.md are of a running system.
 """
 
 from __future__ import annotations
@@ -76,8 +76,6 @@ async def test_it_is_readable_from_a_phone_to_a_wall(tab: Tab, serve: Serve, key
         await enter(tab, url, keys.explaining_token)
         await check(tab, "status", 320, 360, 768, 1280, 1920)
         await check(tab, "status-enlarged", 1280, zoom=2.0)
-        await tab.size(1280, height=1080)
-        (PICTURES / "status-page.png").write_bytes(await tab.picture(height=1500))
         await enter(tab, url, keys.explaining_token, "fr")
         await check(tab, "status-fr", 320, 1280)
         await tab.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])

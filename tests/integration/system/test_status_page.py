@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from confluent_kafka import Message, Producer
 
 from consent_http import api_keys
 from local_stack.services import MEASURED
@@ -58,6 +59,27 @@ def test_a_withdrawal_shows_at_every_stage(browser: httpx.Client, system: Stack)
     processes = page.partition('id="processes"')[2]
     assert all(f"<strong>{name}</strong>" in processes for name in MEASURED)
     assert all(f"{name} <span" in page for name in ("twilio-fr", "sendgrid-fr", "genesys-fr", "crm-webhook"))
+
+
+def test_what_is_set_aside_is_listed_with_its_place_and_why(browser: httpx.Client, system: Stack) -> None:
+    topic = f"{system.endpoints.topic_prefix}consent.inbound.v1"
+    producer = Producer({"bootstrap.servers": system.endpoints.kafka})
+    places: list[str] = []
+
+    def note(_error: object, message: Message) -> None:
+        places.append(f"{topic}:{message.partition()}:{message.offset()}")
+
+    producer.produce(topic, key="odd", value=b"no record of ours", on_delivery=note)
+    producer.flush(30)
+    line = f"ingest set {places[0]} aside: it does not name its schema"
+
+    def listed() -> str:
+        page = browser.get("/status/?lang=en").text
+        return page if line in page.partition('id="dead-letters"')[2] else ""
+
+    page = until(listed, what="the dead letter is listed")
+    assert "consent-relay dead-letters list" in page
+    assert "no record of ours" not in page
 
 
 def test_an_address_is_explained_as_the_api_explains_it(browser: httpx.Client, system: Stack) -> None:
