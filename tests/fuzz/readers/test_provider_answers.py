@@ -169,7 +169,7 @@ class Rig:
         connector_type = CATALOGUE[tool.name]
         options: dict[str, Any] = {name: option.default for name, option in connector_type.options.items()}
         if tool.name == "webhook":
-            options |= {"allow_private": True}
+            options |= {"allow_private": True, "check_url": self.provider.url}
         if tool.name == "genesys":
             options |= {"login_url": self.provider.url}
         return connector_type.build(
