@@ -153,7 +153,7 @@ class Metrics:
                 "propagation_ineffective_targets",
                 "Targets that take what is sent and stop nothing at the tool: Genesys Cloud lists that no campaign"
                 " names. Above 0: people who withdrew are called; the log line `target has no effect` names the cure."
-                " Absent: not known, as the account may not read its campaigns.",
+                " Absent: not known, as not all could be looked up.",
                 *_D,
             ),
             waiting_permissions=gauge(
