@@ -25,6 +25,7 @@ from consent_api.links.page_notices import PageNotices, notices_of
 from consent_api.links.pages import OFF, ON, PAUSES, Saved
 from consent_api.links.pauses import DAY_MICROS, Pause
 from consent_api.links.person import Person, Setting, State
+from consent_api.links.proven import proven
 from consent_api.links.recording import Choices
 from consent_api.links.theme import Purpose, Theme
 from consent_api.links.token import LinkKind
@@ -194,7 +195,7 @@ class PreferenceCentre:
         if isinstance(opened, Response):
             return opened
         try:
-            page = await self._in_thread(lambda: make(opened))
+            page = await self._in_thread(lambda: make(proven(self._ledger, opened)))
         except LedgerUnavailableError as error:
             return self._links.unavailable(opened, error)
         self._links.count(LinkKind.PREFERENCES, "shown")
@@ -235,6 +236,7 @@ class PreferenceCentre:
         if (wait := self._links.changes.wait_seconds(token)) > 0:
             return self._links.limited(opened, wait)
         try:
+            opened = await self._in_thread(partial(proven, self._ledger, opened))
             return await self._save(opened, shown, fields, signal=privacy_control.is_asked(request))
         except (LedgerUnavailableError, ChoiceRefusedError) as error:
             return self._links.unavailable(opened, error)

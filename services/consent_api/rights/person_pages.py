@@ -21,6 +21,7 @@ from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
 from consent_api.links import pages
 from consent_api.links.opening import LinkPages, Opened, is_foreign
+from consent_api.links.proven import proven
 from consent_api.links.token import LinkKind
 from consent_api.rights import audit, exporting, opening, proof, requests
 from consent_api.rights.access.reading import Export
@@ -86,7 +87,7 @@ class PersonPages:
         opened = self._links.open_to_look(request, token, below)
         if isinstance(opened, Response):
             return opened
-        return await self._made(opened, "shown", lambda: make(opened))
+        return await self._made(opened, "shown", lambda: make(proven(self._ledger, opened)))
 
     def overview(self, opened: Opened, token: str, *, new: RightsRequest | None = None) -> Response:
         """What a person can have and ask for, and what they asked for. Blocks."""
@@ -109,7 +110,8 @@ class PersonPages:
             return pages.fault(link.page, 403)
 
         def work() -> Response:
-            return self.overview(link, token, new=self._open(link, kind))
+            whose = proven(self._ledger, link)
+            return self.overview(whose, token, new=self._open(whose, kind))
 
         return await self._made(link, "recorded", work)
 
@@ -123,18 +125,15 @@ class PersonPages:
         if format_ is None:
             return pages.fault(link.page, 403)
         page = link.page
-        return await self._made(
-            link,
-            "shown",
-            lambda: stream(
-                exporting.export(
-                    self._ledger, _person(link), page.theme, format=format_, language=page.language, who=PERSON
-                ),
-                page.theme,
-                page.language,
-                limiter=self._at_once,
-            ),
-        )
+
+        def work() -> Response:
+            person = _person(proven(self._ledger, link))
+            file = exporting.export(
+                self._ledger, person, page.theme, format=format_, language=page.language, who=PERSON
+            )
+            return stream(file, page.theme, page.language, limiter=self._at_once)
+
+        return await self._made(link, "shown", work)
 
     def proof(self, opened: Opened, *, as_pdf: bool) -> Response:
         """Blocks."""

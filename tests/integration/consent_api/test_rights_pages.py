@@ -171,6 +171,37 @@ def test_an_objection_on_a_channel_that_is_no_more_is_not_said_to_be_done(
     assert acts(owner_engine) == []
 
 
+@pytest.mark.parametrize("how", ["corrected", "unlinked"])
+def test_a_link_of_an_address_that_has_left_its_person_is_that_of_the_address_alone(
+    client: TestClient, person: TestClient, ledger: Ledger, owner_engine: Engine, how: str
+) -> None:  # R14 R34
+    wrong, right, ref = "typo@example.com", "right@example.com", "customer-4711"
+    submit(client, address=wrong, subject_ref=ref)
+    of = Link(tenant="acme", kind=LinkKind.PREFERENCES, channel="email", address=wrong, subject_ref=ref)
+    path = f"/p/{Links(lambda: ledger.context.keyring).token(of)}"
+    form, page = hidden(person.get(f"{path}/rights")), hidden(person.get(path))
+    if how == "corrected":
+        body = {"channel": "email", "old_address": wrong, "new_address": right, "subject_ref": ref}
+        assert client.post("/v1/rights/rectifications", json=body).status_code == 200
+    else:
+        gone = {"addresses": [{"channel": "email", "address": wrong}]}
+        assert client.request("DELETE", f"/v1/subjects/{ref}/addresses", json=gone).status_code == 200
+    submit(client, address=right, subject_ref=ref, purpose="survey")
+    data = person.post(f"{path}/rights/data", data={"form": form, "format": "json"})
+    for shown in (data, person.get(path), *(person.get(f"{path}/{below}") for below in ("history", "proof", "rights"))):
+        assert shown.status_code == 200
+        assert right not in shown.text
+        assert ref not in shown.text
+    for answers in ({"action": "refuse"}, {"email.promotions": "on"}):
+        assert person.post(path, data={"form": page, **answers}).status_code in (200, 409)
+    assert "Done" in ask(person, path, "objection").text
+    question = {"channel": "email", "address": right, "purpose": "survey"}
+    assert client.post("/v1/explain", json=question).json()["verdict"]["permitted"]
+    with owner_engine.connect() as connection:
+        linked = "SELECT count(*) FROM subject_addresses WHERE unlinked_at IS NULL"
+        assert connection.execute(text(linked)).scalar_one() == 1
+
+
 def test_only_a_form_of_the_page_asks_for_anything(
     person: TestClient, path: str, ledger: Ledger, owner_engine: Engine
 ) -> None:
