@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request, Response
 
-from consent_api.console import agent, erasure, login, rectification, requests, reviews, search
-from consent_api.console.entry import Console
+from consent_api.console import agent, erasure, login, pages, rectification, requests, reviews, search
+from consent_api.console.entry import NO_THEME, Console
 from consent_api.domain.validation import ValidationRules
 from consent_api.http.reviews import Resolver
 from consent_api.http.spoken import SpokenWithdrawals
@@ -28,4 +28,9 @@ def routes(
     router.include_router(erasure.routes(console, notify_seconds=notify_seconds))
     router.include_router(rectification.routes(console, rules))
     router.include_router(search.routes(console, rules))
+
+    @router.api_route("/console/{rest:path}", methods=["GET", "HEAD"])
+    async def nowhere(request: Request) -> Response:
+        return pages.fault(console.page(request, NO_THEME), 404)
+
     return router

@@ -52,7 +52,7 @@ from consent_api.ledger.outbox_messages import ChangeMessages
 from consent_api.ledger.purposes import PurposeLimit, wait_for_used
 from consent_api.ledger.recording import LedgerContext
 from consent_api.links import api as links_api
-from consent_api.links import one_click, preferences, privacy_control, signal_api, start, theme
+from consent_api.links import one_click, opening, preferences, privacy_control, signal_api, start, theme
 from consent_api.links.code_webhook import CodeWebhook
 from consent_api.links.making import LinkMaker
 from consent_api.links.opening import LinkPages
@@ -178,6 +178,7 @@ def create_app(
     )
     app.include_router(preferences.routes(ledger, link_pages, choices, PageNotices(ledger)))
     app.include_router(person_pages.routes(ledger, rules, link_pages))
+    app.include_router(opening.routes(link_pages))
     resolver = reviews.Resolver(ledger)
     app.include_router(reviews.routes(ledger, resolver, dependencies))
     app.include_router(rights_api.routes(ledger, rules, themes, dependencies))

@@ -6,7 +6,7 @@ import ipaddress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from fastapi import Request, Response
+from fastapi import APIRouter, Request, Response
 
 from consent_api.errors import ChoiceRefusedError, ConsentApiError, InvalidTokenError, LedgerUnavailableError
 from consent_api.http.metrics import ApiMetrics
@@ -62,6 +62,18 @@ def start_path(prefix: str, tenant: str) -> str:
     return f"{prefix}{_START}{tenant}"
 
 
+def routes(links: LinkPages) -> APIRouter:
+    """Below the paths of links, what is no page: a link that was cut, for instance. After all others."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.api_route("/u/{rest:path}", methods=["GET", "HEAD"])
+    @router.api_route("/p/{rest:path}", methods=["GET", "HEAD"])
+    async def look(request: Request) -> Response:
+        return links.nowhere(request)
+
+    return router
+
+
 class LinkPages:
     """Belongs to one event loop. ``public_url``: what people's links begin with; its path precedes ours."""
 
@@ -83,7 +95,7 @@ class LinkPages:
                 raise InvalidTokenError
         except InvalidTokenError:
             self.count(kind, "wrong_token")
-            return self._nowhere(request)
+            return self.nowhere(request)
         of_tenant = theme.of(self._themes, link.tenant)
         language = self._language(request, of_tenant.language)
         if link.until is not None and link.until <= now_micros():
@@ -104,7 +116,7 @@ class LinkPages:
         """The page of a tenant that has a preference centre, for someone without a link; or that there is none."""
         of_tenant = self._themes.get(tenant or "")
         if tenant is None or of_tenant is None or tenant not in self.sealer.tenants:
-            return self._nowhere(request)
+            return self.nowhere(request)
         home = start_path(self._prefix, tenant)
         language = self._language(request, of_tenant.language)
         return Page(theme=of_tenant, language=language, path=home + below, home=home, prefix=self._prefix)
@@ -118,7 +130,8 @@ class LinkPages:
         """By whom limits go that no link bears."""
         return caller_of(request.client.host if request.client is not None else "")
 
-    def _nowhere(self, request: Request) -> Response:
+    def nowhere(self, request: Request) -> Response:
+        """The answer to what is no link of ours."""
         nowhere = Page(theme=_NO_THEME, language=self._language(request, "en"), path="")
         wait = self._guesses.wait_seconds(self.caller(request))
         if wait:

@@ -579,6 +579,12 @@ def test_an_address_is_corrected_with_the_refusals_alone(
     assert again.status_code == 404
 
 
+def test_what_is_no_page_is_said_on_a_page(browser: TestClient) -> None:
+    for path in ("/console/nothing", "/console/requests/none/more"):
+        page = browser.get(path)
+        assert (page.status_code, page.headers["Content-Type"]) == (404, "text/html; charset=utf-8")
+
+
 def test_it_speaks_french(browser: TestClient, owner_engine: Engine) -> None:
     sign_in(browser, key(owner_engine))
     page = browser.get("/console/agent?lang=fr")
