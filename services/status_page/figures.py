@@ -136,7 +136,8 @@ def _level_of(observed: Observed, found: Sequence[Finding]) -> Level:
 def _tiles(observed: Observed) -> list[Tile]:
     history = observed.history
     pushing = observed.silent_since(["propagator"])
-    shares = [kept_share(history, name) for name in history.groups(questions.REVOCATIONS)]
+    names = {*history.groups(questions.REVOCATIONS), *history.groups(questions.OLDEST)}
+    shares = [kept_share(history, name) for name in names]
     oldest = _greatest([history.now(questions.OLDEST, name) for name in history.groups(questions.OLDEST)])
     age = history.now(questions.LIST_AGE)
     backlogs = [

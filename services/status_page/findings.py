@@ -81,13 +81,16 @@ def findings(history: History, *, silent: Collection[str], not_ready: Mapping[st
 
 
 def kept_share(history: History, destination: str) -> float | None:
-    """Of the live revocations of the last 15 minutes, those that the destination took within 5 s. None: none was."""
-    all_, in_time = (history.mean(each, destination) for each in (questions.REVOCATIONS, questions.IN_TIME))
-    return min((in_time or 0.0) / all_, 1.0) if all_ else None
+    """Of the live revocations of the last 15 minutes, those that the destination took within 5 s. None: none was, and
+    none waits. While one has waited for longer, what waits counts as not taken in time."""
+    taken, in_time = (history.total(each, destination) for each in (questions.REVOCATIONS, questions.IN_TIME))
+    is_late = (history.now(questions.OLDEST, destination) or 0.0) > questions.PROMISED_SECONDS
+    waiting = (history.now(questions.BACKLOG_LIVE, destination) or 0.0) if is_late else 0.0
+    return min(in_time / (taken + waiting), 1.0) if taken + waiting else None
 
 
 def _promise(history: History) -> Iterator[Finding]:
-    for name in history.groups(questions.REVOCATIONS):
+    for name in sorted({*history.groups(questions.REVOCATIONS), *history.groups(questions.OLDEST)}):
         share = kept_share(history, name)
         if share is not None and 1 - share > LATE_SHARE:
             yield Finding(alert="PromiseBroken", about=name, value=1 - share, unit="share")

@@ -52,9 +52,9 @@ _DECISIONS = ("/v1/decisions", "/v1/decisions/batch", "/v1/withdrawals/spoken")
 _LIVE = "live"
 _OF = "destination"
 
-REVOCATIONS = query("propagator", "propagation_latency_seconds_count", "rate", by=_OF, class_=_LIVE, action="suppress")
+REVOCATIONS = query("propagator", "propagation_latency_seconds_count", "count", by=_OF, class_=_LIVE, action="suppress")
 IN_TIME = query(
-    "propagator", "propagation_latency_seconds_bucket", "rate", by=_OF, class_=_LIVE, action="suppress", le="5.0"
+    "propagator", "propagation_latency_seconds_bucket", "count", by=_OF, class_=_LIVE, action="suppress", le="5.0"
 )
 OLDEST = query("propagator", "propagation_oldest_pending_revocation_seconds", "max", by=_OF, class_=_LIVE)
 BACKLOG_LIVE = query("propagator", "propagation_backlog", "sum", by=_OF, class_=_LIVE)

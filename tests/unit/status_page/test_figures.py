@@ -50,6 +50,7 @@ def test_what_is_wrong_is_named_by_its_alert(faulty: Figures) -> None:
     assert {(each.alert, each.about) for each in faulty.findings} == {
         ("ProcessAbsent", "gate"),
         ("NotReady", "ingest"),
+        ("PromiseBroken", "sendgrid-fr"),
         ("RevocationPending", "sendgrid-fr"),
         ("BreakerOpen", "sendgrid-fr"),
         ("DeadLetters", "ingest"),
@@ -58,6 +59,16 @@ def test_what_is_wrong_is_named_by_its_alert(faulty: Figures) -> None:
     assert tool(faulty, "sendgrid-fr").drain == "grows"
     assert tool(faulty, "twilio-fr").level == "good"
     assert faulty.level == "bad"
+
+
+@pytest.mark.long
+def test_what_waits_for_longer_than_promised_counts_as_late(quiet: Figures, faulty: Figures) -> None:
+    kept = next(each for each in faulty.tiles if each.name == "kept")
+    assert kept.level == "bad"
+    assert kept.value == tool(faulty, "sendgrid-fr").kept
+    assert kept.value is not None
+    assert kept.value < 0.99
+    assert tool(faulty, "twilio-fr").kept == pytest.approx(tool(quiet, "twilio-fr").kept, abs=0.01)
 
 
 @pytest.mark.long
