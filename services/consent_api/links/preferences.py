@@ -244,7 +244,10 @@ class PreferenceCentre:
     async def _save(self, opened: Opened, shown: Shown, fields: Mapping[str, str], *, signal: bool) -> Response:
         page = opened.page
         now = await self._in_thread(lambda: self._read(opened))
-        now = replace(now, channels=tuple(filter(self._choices.takes, now.channels)))
+        # Of a subject on every channel: an address that is linked later inherits it.
+        to_come = self._choices.channels if opened.link.subject_ref is not None else ()
+        channels = dict.fromkeys((*filter(self._choices.takes, now.channels), *to_come))
+        now = replace(now, channels=tuple(channels))
         states = {key: each for key, each in shown.states.items() if self._choices.takes(key.partition(".")[0])}
         shown = msgspec.structs.replace(shown, states=states)
         notice = notice_shown(page.theme, page.language)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from consent_api.domain.validation import BY_LINK, ValidationRules, ValidDecision, validate
@@ -31,6 +31,11 @@ class Choices:
         self._rules = rules
         self._metrics = metrics
         self._commits = commits
+
+    @property
+    def channels(self) -> Collection[str]:
+        """Of this installation."""
+        return self._rules.channels
 
     def takes(self, channel: str) -> bool:
         """Whether this installation has the channel still: a ledger may hold addresses of one that it had."""

@@ -392,6 +392,15 @@ def test_refusing_all_by_the_link_of_a_number_refuses_calls_that_are_imported_la
     assert not permitted(client, "voice", address=PHONE)
 
 
+def test_a_number_that_is_linked_later_inherits_that_all_is_refused(person: TestClient, client: TestClient) -> None:
+    grant(client, subject_ref="customer-1", address=EMAIL)
+    path = preferences_path(client, subject_ref="customer-1")
+    receipt = person.post(path, data={"form": form_of(person.get(path).text), "action": "refuse"})
+    assert "All messages – Text messages (SMS)" in receipt.text
+    grant(client, "sms", subject_ref="customer-1", address=PHONE)  # An hour old.
+    assert not permitted(client, "sms", address=PHONE)
+
+
 def test_a_form_counts_for_its_own_link_and_from_its_own_page(
     person: TestClient, client: TestClient, engine: Engine
 ) -> None:
