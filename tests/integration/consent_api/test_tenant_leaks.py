@@ -267,6 +267,9 @@ READING: dict[tuple[str, str], list[Call]] = {
     ("GET", "/console/requests/{request_id}/erasure"): [],
     ("GET", "/console/person/{page_id}"): [],
     ("GET", "/console/person/{page_id}/answer"): [],
+    ("GET", "/console/{rest}"): [asks("/console/{subject_ref}/none")],
+    ("GET", "/u/{rest}"): [asks("/u/{token}/none")],
+    ("GET", "/p/{rest}"): [asks("/p/{token}/none")],
     ("POST", "/console/search"): [
         submits("/console/search", "search", lambda n, name=name: {"query": getattr(n, name)})  # type: ignore[misc]
         for name in SEARCHED
@@ -373,6 +376,9 @@ LISTS = {
 }
 """What is listed for globex of its person, whatever is asked for."""
 OF_ANYONE = {
+    ("GET", "/console/{rest}"),
+    ("GET", "/p/{rest}"),
+    ("GET", "/u/{rest}"),
     ("POST", "/v1/links"),
     *(
         ("GET", path)
