@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
@@ -70,18 +70,22 @@ def _carry_out_all(chosen: Sequence[Drill], scene: Scene) -> list[str]:
         except (AssertionError, ValueError, LocalStackError, httpx.HTTPError, subprocess.TimeoutExpired) as error:
             failed.append(f"{', '.join(each.alerts)}: {error}")
             _say(f"    FAILED: {error}")
-            _start_what_is_down(scene.stack)
+            _make_room(each, scene)
         else:
             before = DOCS.read_text("utf-8") if DOCS.exists() else ""
             DOCS.write_text(page(observed, datetime.now(UTC).date(), before), "utf-8")
     return failed
 
 
-def _start_what_is_down(stack: Stack) -> None:
-    """After a drill whose steps did not come to that, for those that follow."""
-    for name in stack.supervisor.names:
-        if not stack.supervisor.child(name).running:
-            stack.restart(name)
+def _make_room(failed: Drill, scene: Scene) -> None:
+    """For the drills that follow: start what is down, and have others do their part, where the failed one did not come
+    to that."""
+    for name in scene.stack.supervisor.names:
+        if not scene.stack.supervisor.child(name).running:
+            scene.stack.restart(name)
+    if failed.end is not None:
+        with suppress(AssertionError, httpx.HTTPError):  # It is a failure already.
+            failed.end(scene)
 
 
 @contextmanager

@@ -284,12 +284,12 @@ def drills(callers: faults.TokenCallers) -> Sequence[Drill]:
                 "ConsentRelayPromiseBrokenFast": {"destination": "crm-webhook"},
                 "ConsentRelayPromiseBrokenSlowly": {"destination": "crm-webhook"},
             },
-            caused="crm-webhook takes one call in 15 s",
-            cause=faults.switch("limit/webhook/crm", {"calls": 1, "seconds": 15}),
+            caused="crm-webhook takes 7 s to answer a call",
+            cause=faults.switch("latency/webhook/crm", {"p50_ms": 7_000, "p99_ms": 7_000}),
             within_seconds=AT_A_MINUTE_SECONDS,
             steps=["destinations"],
-            ended="the tool takes more again",
-            end=faults.switch("limit/webhook/crm", {"calls": 0, "seconds": 1}),
+            ended="the tool answers at once again",
+            end=faults.switch("latency/webhook/crm", {"p50_ms": 0, "p99_ms": 0}),
         ),
         Drill(
             alerts={
