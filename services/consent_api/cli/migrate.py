@@ -40,4 +40,5 @@ def migrate() -> None:
         raise click.ClickException(str(error)) from None
     if before != after:
         acts.record(Act.DATABASE_MIGRATED, object_id=f"from {before or 'nothing'} to {after}")
-    click.echo("the database is up to date")
+    was = f", from {before or 'nothing'}" if before != after else ""
+    click.echo(f"the database is up to date: migration {after}{was}")
