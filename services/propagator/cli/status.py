@@ -61,7 +61,7 @@ def list_destinations(url: str | None, seconds: float) -> None:
     A destination that is wrong in the file is not in use and not shown; their number is.
 
     Reads the metrics of the propagator that sends, by default at CONSENT_RELAY_METRICS_HOST and
-    CONSENT_RELAY_METRICS_PORT. A standby sends nothing and exports no destination.
+    CONSENT_RELAY_METRICS_PORT. A standby sends nothing, and knows of nothing that is pending.
 
     \b
     STATE            verified, not verified (the log names why), down (the circuit breaker is open), paused
@@ -81,10 +81,14 @@ def list_destinations(url: str | None, seconds: float) -> None:
     began = time.monotonic()
     time.sleep(seconds)
     text = _scrape(url)
+    if is_standby(text):
+        raise click.ClickException(
+            f"{url} is a standby, or has just started. Give --metrics URL of the one that sends."
+        )
     second = parse_metrics(text)
     if not second:
         raise click.ClickException(
-            f"{url} names no destination: it is no propagator, or a standby. Give --metrics URL of the one that sends."
+            f"{url} names no destination: it is no propagator. Give --metrics URL of the one that sends."
         )
     rates = rates_of(first, second, time.monotonic() - began)
     click.echo("\n".join(table(second, rates, now=time.time())))
@@ -140,6 +144,11 @@ def parse_metrics(text: str) -> dict[str, DestinationMetrics]:
             case "delivered_until_timestamp_seconds":
                 one.delivered_until = sample.value
     return found
+
+
+def is_standby(text: str) -> bool:
+    """Whether these are the metrics of a propagator that is not the active sender. Raises as `parse_metrics`."""
+    return any(each.name == f"{PREFIX}active_sender" and not each.value for each in _samples(text))
 
 
 def wrong_destinations(text: str) -> int:

@@ -40,6 +40,10 @@ IDLE = f"""\
 {P}destination_verified{{destination="crm"}} 1
 {P}pushes_total{{destination="crm",action="suppress",outcome="accepted"}} 5
 """
+STANDBY = f"""\
+{P}pushes_total{{destination="crm",action="suppress",outcome="accepted"}} 0
+"""
+"""As it counts from its start on."""
 
 
 def cells(line: str) -> list[str]:
@@ -177,7 +181,8 @@ def test_a_propagator_that_cannot_be_reached_is_named_with_the_fix() -> None:
 @pytest.mark.parametrize(
     ("text", "path", "message"),
     [
-        ("process_cpu_seconds_total 3\n", "/metrics", "names no destination: it is no propagator, or a standby"),
+        ("process_cpu_seconds_total 3\n", "/metrics", "names no destination: it is no propagator"),
+        (f"{P}active_sender 0\n{STANDBY}", "/metrics", "is a standby"),
         ("<html>?</html>", "/metrics", "not in Prometheus' text format"),
         ("", "/health", "status 404"),
     ],
