@@ -141,19 +141,24 @@ class PartitionTask:
         if self._accepting and chunk in self._ranges:
             self._queue.put_nowait(chunk)
 
-    async def suspend(self) -> None:
-        """Stop feeding the handler and let it finish. When it does not in time, or is not open yet, close it."""
+    async def drain(self) -> bool:
+        """Stop feeding the handler and let it finish. False: it did not in time, or is not open."""
         self._accepting = False
         self._changed()
         while not self._queue.empty():
             self._queue.get_nowait()
-        if self.opened and self._closing is None and self._task is not None and not self._task.done():
-            try:
-                await asyncio.wait_for(self._until_idle(), self._drain_timeout)
-            except TimeoutError:
-                await self.close()
-            else:
-                self._ownership.held = False
+        if not self.opened or self._closing is not None or self._task is None or self._task.done():
+            return False
+        try:
+            await asyncio.wait_for(self._until_idle(), self._drain_timeout)
+        except TimeoutError:
+            return False
+        return True
+
+    async def suspend(self) -> None:
+        """Drain. When that does not succeed, close."""
+        if await self.drain():
+            self._ownership.held = False
         else:
             await self.close()
 

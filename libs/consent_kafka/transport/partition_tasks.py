@@ -111,9 +111,9 @@ class PartitionTasks:
         A handler may share its work with those of other topics, as the merge does: all finish before one is closed.
         """
         tasks = tuple(self._live.values())
-        results = await asyncio.gather(*(task.suspend() for task in tasks), *self._leaving, return_exceptions=True)
-        results += await asyncio.gather(*(task.close() for task in tasks), return_exceptions=True)
-        for result in results:
+        await asyncio.gather(*(task.drain() for task in tasks))
+        ended = (*(task.close() for task in tasks), *self._leaving)
+        for result in await asyncio.gather(*ended, return_exceptions=True):
             if isinstance(result, BaseException):
                 raise result
 

@@ -10,6 +10,7 @@ import pytest
 from faust.types import TP
 from prometheus_client import CollectorRegistry
 
+from consent_kafka.errors import PartitionStuckError
 from consent_kafka.transport.api import Chunk, Ownership, StreamSpec
 from consent_kafka.transport.membership import ConsumerGroupMetadata, Membership
 from consent_kafka.transport.metrics import TransportMetrics
@@ -35,6 +36,7 @@ class Handler:
         self.name, self.log, self.ownership = name, log, ownership
         self.keep = False
         self.kept: list[Chunk] = []
+        self.hangs = False
 
     async def process(self, chunk: Chunk) -> None:
         if self.keep:
@@ -43,6 +45,8 @@ class Handler:
             chunk.acknowledge()
 
     async def close(self) -> None:
+        if self.hangs:
+            await asyncio.Event().wait()
         self.log.append(f"close {self.name}")
 
 
@@ -148,6 +152,19 @@ async def test_no_topic_is_closed_at_the_end_before_the_others_have_finished_the
     await closing
     assert sorted(bench.log) == ["close bulk", "close live"]
     assert bench.partition_tasks.committable() == {LIVE: 3}
+
+
+async def test_a_handler_that_neither_finishes_nor_closes_keeps_no_other_open(bench: Bench) -> None:
+    await bench.assign(LIVE, BULK)
+    bench.log.clear()
+    bench.handlers[BULK].keep = bench.handlers[BULK].hangs = True
+    bench.deliver(BULK, 0, 3)
+    await settled()
+    closing = asyncio.create_task(bench.partition_tasks.close())
+    await asyncio.sleep(0.1)  # Longer than a drain.
+    assert bench.log == ["close live"]
+    with pytest.raises(PartitionStuckError):
+        await closing
 
 
 async def test_a_handler_that_keeps_its_positions_is_read_from_them_after_a_rebalance_too(bench: Bench) -> None:
