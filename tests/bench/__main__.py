@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 
@@ -82,7 +83,7 @@ def _run(console: Console, name: str, found: Servers) -> Outcome:
     module = import_module(f"tests.bench.bench_{name}")
     measure: Callable[[Servers], list[Figure]] = module.measure
     about = (module.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
-    began = time.monotonic()
+    began, began_at = time.monotonic(), datetime.now(UTC)
     figures: Sequence[Figure] = ()
     failure = ""
     with console.status(f"{name}: {about}"):
@@ -93,7 +94,7 @@ def _run(console: Console, name: str, found: Servers) -> Outcome:
             failure = f"{type(error).__name__}: {error}"
     seconds = time.monotonic() - began
     console.print(f"{name}: {'failed' if failure else 'done'} after {seconds:.0f} s", highlight=False)
-    return Outcome(name=name, about=about, figures=tuple(figures), seconds=seconds, failure=failure)
+    return Outcome(name=name, began=began_at, about=about, figures=tuple(figures), seconds=seconds, failure=failure)
 
 
 def _show(console: Console, outcomes: Sequence[Outcome]) -> None:

@@ -7,7 +7,7 @@ import os
 import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
-from datetime import UTC, datetime
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,10 @@ PARTS = ("faust-streaming", "aiokafka", "confluent-kafka", "fastavro", "sqlalche
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """One benchmark's run. `failure` is empty when it came to its figures."""
+    """One benchmark's run. `failure` is empty when it came to its figures; `began`: in UTC."""
 
     name: str
+    began: datetime
     about: str
     figures: tuple[Figure, ...]
     seconds: float
@@ -43,12 +44,17 @@ def verdict(figure: Figure) -> str:
 
 def write(docs: Path, outcomes: Sequence[Outcome], *, load: float, order: Sequence[str]) -> None:
     """Replace the figures of these benchmarks in benchmarks.md, whose prose stays, and in benchmarks.json. Those of
-    others stay as they were measured. `load`: of the machine before the run; `order`: the names of all benchmarks."""
-    measured = machine() | {"date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "load before": f"{load:.1f}"}
+    others stay as they were measured. `load`: of the machine before the first of them; `order`: the names of all."""
+    about = machine() | {"load before": f"{load:.1f}"}
     kept = {found["name"]: found for found in _read(docs / "benchmarks.json")}
     for outcome in outcomes:
         figures = [asdict(figure) | {"met": figure.met} for figure in outcome.figures]
-        kept[outcome.name] = asdict(outcome) | {"figures": figures, "measured": measured}
+        measured = about | {"date": f"{outcome.began:%Y-%m-%d %H:%M} UTC"}
+        kept[outcome.name] = asdict(outcome) | {
+            "figures": figures,
+            "began": outcome.began.isoformat(),
+            "measured": measured,
+        }
     found = [kept[name] for name in order if name in kept]
     (docs / "benchmarks.json").write_text(json.dumps({"benchmarks": found}, indent=2) + "\n")
     page = docs / "benchmarks.md"
@@ -85,7 +91,7 @@ def _section(found: dict[str, Any]) -> Iterator[str]:
     yield f"\n### {found['name']}\n\n{found['about']}\n"
     yield (
         f"Measured {measured['date']} on {measured['processor']}, {measured['memory']}, {measured['system']}; load"
-        f" before {measured['load before']}; in {found['seconds']:.0f} s."
+        f" before the run {measured['load before']}; in {found['seconds']:.0f} s."
     )
     if float(measured["load before"]) > BUSY:
         yield f"\n**The machine was busy with other work (load above {BUSY}): trust the ratios, not the values.**"
