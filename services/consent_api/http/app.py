@@ -54,6 +54,7 @@ from consent_api.ledger.recording import LedgerContext
 from consent_api.links import api as links_api
 from consent_api.links import one_click, opening, preferences, privacy_control, signal_api, start, theme
 from consent_api.links.code_webhook import CodeWebhook
+from consent_api.links.copied_path import CopiedPathMiddleware
 from consent_api.links.making import LinkMaker
 from consent_api.links.opening import LinkPages
 from consent_api.links.page_notices import PageNotices
@@ -195,6 +196,7 @@ def create_app(
     if inbound is not None:
         receiver = Receiver(ledger, rules, inbound, on_bulk=metrics.by_bulk.inc)
         app.router.routes[:0] = inbound_routes.routes(receiver, inbound)
+    app.add_middleware(CopiedPathMiddleware)
     app.add_middleware(RequestMetricsMiddleware, metrics=metrics)
     openapi.describe(
         app,

@@ -254,6 +254,24 @@ def test_a_link_that_was_cut_leads_to_a_page(person: TestClient, path: str) -> N
     assert person.post(path, data=ONE_CLICK).status_code in (404, 405)
 
 
+@pytest.mark.parametrize("end", ["/", ".", ")", ">", "%20", "/)", "%C2%A0", "%E2%80%9D."])
+def test_a_link_that_was_copied_with_what_follows_it_works(person: TestClient, client: TestClient, end: str) -> None:
+    grant(client, address=EMAIL)
+    path = unsubscribe_path(client)
+    assert person.get(path + end, follow_redirects=False).text == person.get(path).text
+    # Mail providers follow no redirect (RFC 8058).
+    assert person.post(path + end, data=ONE_CLICK, follow_redirects=False).status_code == 200
+    assert not permitted(client)
+    centre = preferences_path(client)
+    for below in ("", "/history", "/rights", "/accessibility"):
+        assert person.get(f"{centre}{below}{end}", follow_redirects=False).status_code == 200, below
+    shown = person.get(centre + end).text
+    assert f'action="{centre}' in shown
+    answers = {"form": form_of(shown), "action": "refuse"}
+    assert person.post(centre + end, data=answers, follow_redirects=False).status_code == 200
+    assert person.get(f"{path[:-1]}{end}").status_code == 404
+
+
 def test_a_link_that_is_used_too_often_stops_no_other(person: TestClient, client: TestClient) -> None:
     path = unsubscribe_path(client)
     answers = [person.post(path, data=ONE_CLICK) for _ in range(11)]
