@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Request, Response
@@ -32,6 +32,13 @@ class Opened:
 
     link: Link
     page: Page
+    left: str | None = field(default=None, repr=False)
+    """The reference of the subject whom the link's address has left: what the link refuses, it refuses for them too."""
+
+    @property
+    def of_left(self) -> Opened:
+        """As the link of that subject alone. For refusals, never to show or permit anything."""
+        return replace(self, link=replace(self.link, channel=None, address=None, subject_ref=self.left))
 
 
 def caller_of(host: str) -> str:

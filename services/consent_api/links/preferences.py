@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -80,7 +80,14 @@ class Asked:
 
 
 def changes(
-    theme: Theme, shown: Shown, now: Person, fields: Mapping[str, str], *, notice: str, signal: bool = False
+    theme: Theme,
+    shown: Shown,
+    now: Person,
+    fields: Mapping[str, str],
+    *,
+    notice: str,
+    signal: bool = False,
+    has_left: bool = False,
 ) -> Asked:
     """What a form asks to record. Pure.
 
@@ -90,6 +97,9 @@ def changes(
 
     ``signal``: the browser asks not to sell or share. It refuses what is for that, but where this form says yes to it
     by itself: on a page that showed no yes as chosen, and not by accepting all.
+
+    ``has_left``: the link's address has left its subject, who has perhaps answered. The page does not show what they
+    have chosen: a no counts though the page showed it as chosen.
     """
     action = fields.get("action")
     if action == "refuse":
@@ -116,7 +126,8 @@ def changes(
                 elif is_specific_yes:
                     outdated.append(setting)
                 continue
-        if answer not in (ON, OFF, *PAUSES) or answer == _answered(shown.states.get(setting.key)):
+        is_news = answer != _answered(shown.states.get(setting.key)) or (has_left and answer == OFF)
+        if answer not in (ON, OFF, *PAUSES) or not is_news:
             continue
         if answer == ON and setting.state is State.ON:
             continue
@@ -251,13 +262,17 @@ class PreferenceCentre:
         states = {key: each for key, each in shown.states.items() if self._choices.takes(key.partition(".")[0])}
         shown = msgspec.structs.replace(shown, states=states)
         notice = notice_shown(page.theme, page.language)
-        asked = changes(page.theme, shown, now, fields, notice=notice, signal=signal)
+        has_left = opened.left is not None
+        asked = changes(page.theme, shown, now, fields, notice=notice, signal=signal, has_left=has_left)
         if fields.get("action") == "refuse" and not asked.changes:
             raise ChoiceRefusedError("this installation has no channel of the person any more")
         if not asked.changes and (asked.outdated or asked.accepts_nothing):
             self._links.count(LinkKind.PREFERENCES, "outdated")
             return pages.fault(page, 409)
-        saved = await self._record(opened, asked.changes)
+        of_left = _of_left(
+            opened, asked.changes, everywhere=fields.get("action") == "refuse", channels=self._choices.channels
+        )
+        saved = await self._record(opened, asked.changes, of_left)
         if saved:
             # It is recorded, and the person is to see that, even where the ledger cannot be read any more.
             try:
@@ -267,14 +282,20 @@ class PreferenceCentre:
         self._links.count(LinkKind.PREFERENCES, "recorded")
         return pages.receipt(page, saved, now, not_saved=asked.outdated)
 
-    async def _record(self, opened: Opened, asked: Sequence[Change]) -> list[Saved]:
+    async def _record(self, opened: Opened, asked: Sequence[Change], of_left: Sequence[Change]) -> list[Saved]:
         if not asked:
             return []
         tenant = opened.link.tenant
         if agreed := _agreed(opened, asked):
             await self._in_thread(lambda: self._notices.register(tenant, agreed))
-        recorded = await self._choices.record(tenant, lambda at: [_fields(opened, each, at) for each in asked])
-        pairs = list(zip(asked, recorded, strict=True))
+        recorded = await self._choices.record(
+            tenant,
+            lambda at: [
+                *(_fields(opened, each, at) for each in asked),
+                *(_fields(opened.of_left, each, at) for each in of_left),
+            ],
+        )
+        pairs = list(zip(asked, recorded[: len(asked)], strict=True))
         begun = [pause for change, result in pairs for pause in _pauses(opened, change, result)]
         try:
             if begun:
@@ -304,8 +325,25 @@ def _agreed(opened: Opened, asked: Sequence[Change]) -> list[Notice]:
     ]
 
 
+def _of_left(opened: Opened, asked: Sequence[Change], *, everywhere: bool, channels: Collection[str]) -> list[Change]:
+    """What is refused, beside ``asked``, of the subject whom the link's address has left: they may be who has answered.
+    A pause refuses, too: it does not give back what is not to be shown."""
+    if opened.left is None:
+        return []
+    if everywhere:
+        return [Change(channel=each, answer=OFF) for each in channels]
+    return [replace(each, answer=OFF) for each in asked if each.answer != ON and _is_own(opened, each)]
+
+
+def _is_own(opened: Opened, change: Change) -> bool:
+    """Whether it is on a channel of the link's address. Others were shown before the address left its subject."""
+    return change.channel in same_place(opened.link.channel or "")
+
+
 def _fields(opened: Opened, change: Change, now: int) -> dict[str, object]:
     """One answer as it is submitted, at the ledger's ``now``."""
+    if opened.left is not None and not _is_own(opened, change):
+        opened = opened.of_left
     link, theme, language = opened.link, opened.page.theme, opened.page.language
     fields: dict[str, object] = {"channel": change.channel, "purpose": change.purpose_id}
     if link.subject_ref is not None:

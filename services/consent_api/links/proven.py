@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from enum import Enum, auto
 
 from sqlalchemy import Connection, text
 
@@ -13,29 +14,47 @@ from consent_api.links.opening import Opened
 from consent_api.links.token import Link
 from consent_privacy.keyring import Keyring
 
-_LEFT = text("""
-SELECT count(*) > 0 AND bool_and(unlinked_at IS NOT NULL) FROM subject_addresses
-WHERE subject_id = :subject_id AND address_id = ANY(CAST(:address_ids AS bigint[]))
+_LINKED = text("""
+SELECT l.address_id, bool_or(l.unlinked_at IS NULL) AS is_linked FROM subject_addresses l
+WHERE l.subject_id = :subject_id AND l.address_id = ANY(CAST(:address_ids AS bigint[])) GROUP BY l.address_id
 """)
+
+
+class _Subject(Enum):
+    """Of a link, as its address stands to them."""
+
+    PROVEN = auto()
+    LEFT = auto()
 
 
 def proven(ledger: Ledger, opened: Opened) -> Opened:
     """The link without its subject where its address was theirs and is no more: a number that has moved on, or a typing
-    error that was corrected. Who reads its messages is another person. An address that was never linked is the word of
-    who made the link. Blocks. LedgerUnavailableError."""
+    error that was corrected. Who reads its messages is another person, or the subject with an old message: it shows and
+    permits nothing of the subject, and refuses for them (``Opened.left``).
+
+    An address that was never linked is the word of who made the link. Blocks. LedgerUnavailableError."""
     link, keyring = opened.link, ledger.context.keyring
     if link.subject_ref is None or link.address is None:
         return opened
-    if not ledger.transact(lambda connection: _has_left(connection, keyring, link)):
+    subject = ledger.transact(lambda connection: _subject(connection, keyring, link))
+    if subject is _Subject.PROVEN:
         return opened
-    return replace(opened, link=replace(link, subject_ref=None))
+    return replace(opened, link=replace(link, subject_ref=None), left=link.subject_ref)
 
 
-def _has_left(connection: Connection, keyring: Keyring, link: Link) -> bool:
-    subject_id = subjects.find(connection, link.tenant, link.subject_ref or "")
-    if subject_id is None:
-        return False
-    named = [(link.tenant, channel, link.address or "") for channel in same_place(link.channel or "")]
+def _subject(connection: Connection, keyring: Keyring, link: Link) -> _Subject:
+    ref, own = link.subject_ref or "", link.channel or ""
+    # That of the link's own channel decides before those where the number is an address too.
+    channels = sorted(same_place(own), key=lambda each: each != own)
+    named = [(link.tenant, channel, link.address or "") for channel in channels]
     found = [address for each in named if (address := addresses.find(connection, keyring, each)) is not None]
-    values = {"subject_id": subject_id, "address_ids": [each.address_id for each in found]}
-    return bool(connection.execute(_LEFT, values).scalar_one())
+    subject_id = subjects.find(connection, link.tenant, ref)
+    if subject_id is not None:
+        values = {"subject_id": subject_id, "address_ids": [each.address_id for each in found]}
+        linked = {row.address_id: row.is_linked for row in connection.execute(_LINKED, values)}
+        for each in found:
+            if each.address_id in linked and (linked[each.address_id] or each.channel == own):
+                return _Subject.PROVEN if linked[each.address_id] else _Subject.LEFT
+        if linked:
+            return _Subject.LEFT
+    return _Subject.PROVEN

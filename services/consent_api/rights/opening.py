@@ -30,16 +30,25 @@ def person(
 
 
 def open_request(
-    connection: Connection, context: LedgerContext, rules: ValidationRules, new: NewRequest, *, now: int
+    connection: Connection,
+    context: LedgerContext,
+    rules: ValidationRules,
+    new: NewRequest,
+    *,
+    now: int,
+    also: PersonRef | None = None,
 ) -> RightsRequest:
-    """In a transaction of the live lane. What an objection records is in force with it, and it is resolved.
+    """In a transaction of the live lane. What an objection records is in force with it, and it is resolved. ``also``:
+    of whom it is recorded too, while the request is not theirs to be shown.
 
     SubmissionInvalidError.
     """
     opened = requests.open_request(connection, context.keyring, context.ids, new, now=now)
     if new.kind is not Kind.OBJECTION:
         return opened
-    recorded = record(connection, context, objection.decisions(new.person, rules, now=now), lane=Lane.LIVE)
+    persons = [new.person] if also is None else [new.person, also]
+    objections = [decision for each in persons for decision in objection.decisions(each, rules, now=now)]
+    recorded = record(connection, context, objections, lane=Lane.LIVE)
     faults = [fault for each in recorded if isinstance(each, SubmissionInvalidError) for fault in each.faults]
     if faults:
         raise SubmissionInvalidError(faults)

@@ -177,6 +177,7 @@ class PersonPages:
 
     def _open(self, opened: Opened, kind: Kind) -> RightsRequest:
         person, context = _person(opened), self._ledger.context
+        left = _person(opened.of_left) if opened.left is not None else None
         # A code gives a link that ends.
         identity = Identity.LINK if opened.link.until is None else Identity.CODE
         new = NewRequest(person=person, kind=kind, identity=identity, identity_note=None, by=PERSON)
@@ -185,7 +186,7 @@ class PersonPages:
             for each in requests.of_person(connection, context.keyring, person):
                 if each.kind is kind and each.state is State.OPEN:
                     return each
-            return opening.open_request(connection, context, self._rules, new, now=now)
+            return opening.open_request(connection, context, self._rules, new, now=now, also=left)
 
         return self._ledger.write(Lane.LIVE, once)
 

@@ -86,6 +86,11 @@ def submit(client: TestClient, **given: object) -> None:
     assert answer.status_code == 201, answer.text
 
 
+def permits(client: TestClient, address: str, purpose: str = "promotions", channel: str = "email") -> bool:
+    question = {"channel": channel, "address": address, "purpose": purpose}
+    return bool(client.post("/v1/explain", json=question).json()["verdict"]["permitted"])
+
+
 def test_the_proof_shows_the_text_that_was_shown_also_after_withdrawal(
     client: TestClient, person: TestClient, path: str, owner_engine: Engine
 ) -> None:
@@ -192,14 +197,51 @@ def test_a_link_of_an_address_that_has_left_its_person_is_that_of_the_address_al
         assert shown.status_code == 200
         assert right not in shown.text
         assert ref not in shown.text
-    for answers in ({"action": "refuse"}, {"email.promotions": "on"}):
-        assert person.post(path, data={"form": page, **answers}).status_code in (200, 409)
-    assert "Done" in ask(person, path, "objection").text
-    question = {"channel": "email", "address": right, "purpose": "survey"}
-    assert client.post("/v1/explain", json=question).json()["verdict"]["permitted"]
+    assert person.post(path, data={"form": page, "email.promotions": "on"}).status_code in (200, 409)
+    assert permits(client, right, "survey")
     with owner_engine.connect() as connection:
         linked = "SELECT count(*) FROM subject_addresses WHERE unlinked_at IS NULL"
         assert connection.execute(text(linked)).scalar_one() == 1
+
+
+@pytest.mark.parametrize("how", ["refuse", "one", "pause", "objection"])
+@pytest.mark.parametrize("opened", ["before", "after"])
+def test_a_refusal_by_a_link_whose_address_has_left_its_person_reaches_both(
+    client: TestClient, person: TestClient, ledger: Ledger, owner_engine: Engine, how: str, opened: str
+) -> None:  # R14 R34
+    wrong, right, ref, number = "typo@example.com", "right@example.com", "customer-4711", "+33639980011"
+    submit(client, address=wrong, subject_ref=ref)
+    submit(client, address=number, channel="sms", subject_ref=ref)
+    of = Link(tenant="acme", kind=LinkKind.PREFERENCES, channel="email", address=wrong, subject_ref=ref)
+    path = f"/p/{Links(lambda: ledger.context.keyring).token(of)}"
+    below = "/rights" if how == "objection" else ""
+    form = hidden(person.get(path + below))
+    body = {"channel": "email", "old_address": wrong, "new_address": right, "subject_ref": ref}
+    assert client.post("/v1/rights/rectifications", json=body).status_code == 200
+    submit(client, address=right, subject_ref=ref)
+    submit(client, address=wrong)  # Of who has it now.
+    if opened == "after":
+        form = hidden(person.get(path + below))
+    answers = {
+        "refuse": {"action": "refuse"},
+        "one": {"email.promotions": "off", "sms.promotions": "off"}
+        if opened == "before"
+        else {"email.promotions": "off"},
+        "pause": {"email.promotions": "pause_30"},
+        "objection": {"kind": "objection"},
+    }[how]
+    receipt = person.post(path + below, data={"form": form, **answers})
+    assert receipt.status_code == 200
+    for of_subject in (right, ref, number):
+        assert of_subject not in receipt.text
+    assert not permits(client, wrong)
+    assert not permits(client, right)
+    everywhere = how in ("refuse", "objection") or (how, opened) == ("one", "before")
+    assert permits(client, number, channel="sms") is not everywhere
+    with owner_engine.connect() as connection:
+        linked = "SELECT count(*) FROM subject_addresses WHERE unlinked_at IS NULL"
+        assert connection.execute(text(linked)).scalar_one() == 2
+    assert right not in person.get(f"{path}/rights").text
 
 
 def test_only_a_form_of_the_page_asks_for_anything(
