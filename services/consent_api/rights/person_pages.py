@@ -63,11 +63,11 @@ def routes(ledger: Ledger, rules: ValidationRules, links: LinkPages) -> APIRoute
         return await own.data(request, token)
 
     @router.api_route("/p/{token}/proof", methods=["GET", "HEAD"])
-    async def proven(token: str, request: Request) -> Response:
+    async def show_proof(token: str, request: Request) -> Response:
         return await own.show(request, token, "/proof", lambda opened: own.proof(opened, as_pdf=False))
 
     @router.api_route("/p/{token}/proof/pdf", methods=["GET", "HEAD"])
-    async def proven_pdf(token: str, request: Request) -> Response:
+    async def show_proof_pdf(token: str, request: Request) -> Response:
         return await own.show(request, token, "/proof/pdf", lambda opened: own.proof(opened, as_pdf=True))
 
     return router
