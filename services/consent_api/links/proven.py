@@ -8,7 +8,7 @@ from enum import Enum, auto
 from sqlalchemy import Connection, text
 
 from consent_api.domain.addresses import same_place
-from consent_api.ledger import addresses, subjects
+from consent_api.ledger import addresses, erased, subjects
 from consent_api.ledger.ledger import Ledger
 from consent_api.links.opening import Opened
 from consent_api.links.token import Link
@@ -25,6 +25,8 @@ class _Subject(Enum):
 
     PROVEN = auto()
     LEFT = auto()
+    ERASED = auto()
+    """The ledger has no such subject, and they or the address have been erased."""
 
 
 def proven(ledger: Ledger, opened: Opened) -> Opened:
@@ -32,14 +34,16 @@ def proven(ledger: Ledger, opened: Opened) -> Opened:
     error that was corrected. Who reads its messages is another person, or the subject with an old message: it shows and
     permits nothing of the subject, and refuses for them (``Opened.left``).
 
-    An address that was never linked is the word of who made the link. Blocks. LedgerUnavailableError."""
+    An address that was never linked is the word of who made the link, unless it or the subject has been erased: an
+    erasure removes the links that there were. Blocks. LedgerUnavailableError."""
     link, keyring = opened.link, ledger.context.keyring
     if link.subject_ref is None or link.address is None:
         return opened
     subject = ledger.transact(lambda connection: _subject(connection, keyring, link))
     if subject is _Subject.PROVEN:
         return opened
-    return replace(opened, link=replace(link, subject_ref=None), left=link.subject_ref)
+    left = link.subject_ref if subject is _Subject.LEFT else None
+    return replace(opened, link=replace(link, subject_ref=None), left=left)
 
 
 def _subject(connection: Connection, keyring: Keyring, link: Link) -> _Subject:
@@ -57,4 +61,7 @@ def _subject(connection: Connection, keyring: Keyring, link: Link) -> _Subject:
                 return _Subject.PROVEN if linked[each.address_id] else _Subject.LEFT
         if linked:
             return _Subject.LEFT
+    was_erased = any(each.erasing or each.erased_at is not None for each in found)
+    if was_erased or erased.find(connection, keyring, [(link.tenant, ref), *named]):
+        return _Subject.LEFT if subject_id is not None else _Subject.ERASED
     return _Subject.PROVEN

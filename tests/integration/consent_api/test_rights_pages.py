@@ -21,8 +21,10 @@ from consent_api.ledger import key_store
 from consent_api.ledger.ledger import Ledger
 from consent_api.links.token import Link, LinkKind, Links
 from consent_contracts.cloudevents import rfc3339
+from consent_contracts.codec import Codec
 from consent_service.clock import now_micros
 from consent_service.health import Health
+from tests.integration.consent_api.erasure_rig import ErasureRig
 from tests.support.evidence import EVIDENCE
 from tests.support.themes import CHANNELS, themes
 
@@ -242,6 +244,47 @@ def test_a_refusal_by_a_link_whose_address_has_left_its_person_reaches_both(
         linked = "SELECT count(*) FROM subject_addresses WHERE unlinked_at IS NULL"
         assert connection.execute(text(linked)).scalar_one() == 2
     assert right not in person.get(f"{path}/rights").text
+
+
+@pytest.mark.parametrize("erased", ["address", "address that has come back", "subject that has come back"])
+def test_an_erasure_opens_no_page_by_an_address_that_has_left(
+    client: TestClient, person: TestClient, ledger: Ledger, owner_engine: Engine, codec: Codec, erased: str
+) -> None:  # R14 R33
+    wrong, right, ref = "typo@example.com", "right@example.com", "customer-4711"
+    submit(client, address=wrong, subject_ref=ref)
+    of = Link(tenant="acme", kind=LinkKind.PREFERENCES, channel="email", address=wrong, subject_ref=ref)
+    path = f"/p/{Links(lambda: ledger.context.keyring).token(of)}"
+    body = {"channel": "email", "old_address": wrong, "new_address": right, "subject_ref": ref}
+    assert client.post("/v1/rights/rectifications", json=body).status_code == 200
+    rig = ErasureRig(ledger=ledger, owner=owner_engine, codec=codec)
+    if erased.startswith("subject"):
+        rig.erase(subject_ref=ref)
+    else:
+        rig.erase(channel="email", address=wrong)
+    later = now_micros() + 10_000_000
+    since = {"channel": "email", "effective_at": later, "recorded_at": later + 1_000_000, "evidence": EVIDENCE}
+    rig.record("given", address=right, subject_ref=ref, purpose="survey", **since)
+    if erased.startswith("address that"):
+        rig.record("given", address=wrong, purpose="promotions", **since)
+    form = hidden(person.get(f"{path}/rights"))
+    data = person.post(f"{path}/rights/data", data={"form": form, "format": "json"})
+    for shown in (data, person.get(path), *(person.get(f"{path}/{below}") for below in ("history", "proof", "rights"))):
+        assert shown.status_code == 200
+        assert right not in shown.text
+        assert ref not in shown.text
+    receipt = person.post(path, data={"form": hidden(person.get(path)), "action": "refuse"})
+    assert (receipt.status_code, right in receipt.text) == (200, False)
+    assert not permits(client, right, "survey")
+
+
+def test_a_link_of_an_address_that_was_never_linked_is_that_of_its_subject(
+    client: TestClient, person: TestClient, ledger: Ledger
+) -> None:
+    submit(client, address=EMAIL, subject_ref="customer-4711")
+    number = "+33639980011"
+    of = Link(tenant="acme", kind=LinkKind.PREFERENCES, channel="sms", address=number, subject_ref="customer-4711")
+    path = f"/p/{Links(lambda: ledger.context.keyring).token(of)}"
+    assert 'name="email.promotions"' in person.get(path).text
 
 
 def test_only_a_form_of_the_page_asks_for_anything(
