@@ -143,7 +143,6 @@ def load_register(
             file,
             as_of=moment,
             by=audit.by_operator(),
-            region=settings.default_region,
             column=column,
             header=header,
             encoding=encoding,

@@ -5,6 +5,7 @@ registers:
     tenant: acme                       # may be left out where the keyring has one tenant
     channels: [voice]
     purposes: [promotions]             # marketing alone: a register says nothing about service messages
+    region: FR                         # in which its national numbers are read; left out: the installation's
     max_age_days: 28
   - name: bloctel
     channels: [voice]
@@ -20,7 +21,8 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from phonenumbers import SUPPORTED_REGIONS
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from consent_api.domain.validation import ValidationRules
 from consent_api.errors import MisconfiguredError
@@ -36,7 +38,8 @@ Slug = Annotated[str, Field(pattern=_SLUG)]
 
 
 class Register(BaseModel):
-    """An entry. ``max_age_days``: from the day on which it was issued; None: it has ``ended``."""
+    """An entry. ``region``: ISO 3166, empty where the addresses are no phone numbers. ``max_age_days``: from the day on
+    which it was issued; None: it has ``ended``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -44,16 +47,30 @@ class Register(BaseModel):
     tenant: str = ""
     channels: Annotated[tuple[str, ...], Field(min_length=1)]
     purposes: Annotated[tuple[Slug, ...], Field(min_length=1)]
+    region: str = ""
     max_age_days: Annotated[int, Field(ge=1, le=_LONGEST_AGE_DAYS)] | None = None
     ended: date | None = None
+
+    @field_validator("region")
+    @classmethod
+    def _known_region(cls, region: str) -> str:
+        if region not in SUPPORTED_REGIONS:
+            raise ValueError("is no region with telephone numbers; two capital letters are required, such as BE")
+        return region
 
     @model_validator(mode="after")
     def _has_an_age_or_an_end(self) -> Self:
         if (self.max_age_days is None) == (self.ended is None):
             raise ValueError("state max_age_days, or ended for one that is issued no more, and not both")
-        if len(self.channels) > 1 and not PHONE_CHANNELS.issuperset(self.channels):
+        if len(self.channels) > 1 and not self.of_phones:
             raise ValueError("channels of one register have one kind of address: make another register of the others")
+        if self.region and not self.of_phones:
+            raise ValueError("region is for phone numbers: leave it out")
         return self
+
+    @property
+    def of_phones(self) -> bool:
+        return PHONE_CHANNELS.issuperset(self.channels)
 
 
 class _File(BaseModel):
@@ -104,7 +121,8 @@ def _register(entry: object, at: str, tenants: Collection[str], rules: Validatio
         raise ValueError(_wrong(f"{at}.purposes", "the purposes of this tenant are not known: mend those first"))
     if purposes.declared is not None and set(register.purposes) - purposes.declared:
         raise ValueError(_wrong(f"{at}.purposes", "name purposes that are declared: CONSENT_RELAY_PURPOSES"))
-    return register.model_copy(update={"tenant": tenant})
+    region = register.region or (rules.default_region if register.of_phones else "")
+    return register.model_copy(update={"tenant": tenant, "region": region})
 
 
 def _name(entry: object, number: int) -> str:

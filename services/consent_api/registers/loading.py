@@ -58,7 +58,6 @@ class RegisterFile:
         *,
         as_of: int,
         by: str,
-        region: str,
         column: str | None,
         header: bool,
         encoding: str | None,
@@ -66,7 +65,7 @@ class RegisterFile:
     ) -> RegisterFile:
         """FileNotReadableError, OSError."""
         source = CsvFile.look_at(path, encoding=encoding, delimiter=delimiter)
-        found = find_column(source, stated=column, header=header, channel=register.channels[0], region=region)
+        found = find_column(source, stated=column, header=header, channel=register.channels[0], region=register.region)
         return cls(register=register, column=found, sha256=_sha256(path), as_of=as_of, by=by)
 
     @property
@@ -134,6 +133,8 @@ def load(
             f"{file.register.name} of {_day(age.as_of)} was loaded before, which is newer: load the file that was"
             " issued last, with its day"
         )
+    if file.register.region:
+        rules = replace(rules, default_region=file.register.region)
     pacing = BulkPacing(lambda: ledger.transact(partial(backlog.read, partitions=partitions)), lambda age: None)
     counts = Counts()
     for chunk in _chunks(file, rules):

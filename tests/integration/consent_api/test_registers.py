@@ -26,7 +26,7 @@ from tests.integration.consent_api.erasure_rig import ErasureRig
 from tests.support.evidence import EVIDENCE
 
 RULES = ValidationRules(channels=("sms", "email", "voice"), default_region="FR")
-TPS = Register(name="tps", tenant="acme", channels=("voice",), purposes=("promotions",), max_age_days=28)
+TPS = Register(name="tps", tenant="acme", channels=("voice",), purposes=("promotions",), region="FR", max_age_days=28)
 ANN, BEN, CAT = "+33639980001", "+33639980002", "+33639980003"
 DAY_MICROS = 86_400_000_000
 
@@ -60,7 +60,6 @@ def opened(directory: Path, *lines: str, days: int, register: Register = TPS) ->
         path,
         as_of=days_ago(days),
         by="operator:test",
-        region="FR",
         column="1",
         header=False,
         encoding=None,
@@ -162,6 +161,19 @@ def test_a_line_that_holds_no_address_is_given_back_and_the_others_are_refused(
     assert (line.number, line.content) == (3, "not a number")
     assert "send" in line.why
     assert reason(client, BEN) == "objected"
+
+
+def test_national_numbers_are_those_of_the_region_of_the_register(client: TestClient, loading: Loading) -> None:
+    belgian = TPS.model_copy(update={"name": "dncm", "region": "BE"})
+    assert loading("0470123456", days=2, register=belgian).recorded == 1
+    assert reason(client, "+32470123456") == "objected"
+    assert reason(client, "+33470123456") == "unknown"
+
+
+def test_a_register_of_mail_addresses_has_no_region(client: TestClient, loading: Loading) -> None:
+    robinson = TPS.model_copy(update={"name": "robinson", "channels": ("email",), "region": ""})
+    assert loading("Ann@Example.com", days=2, register=robinson).recorded == 1
+    assert reason(client, "ann@example.com", channel="email") == "objected"
 
 
 def test_an_older_file_than_the_last_is_not_loaded(ledger: Ledger, loading: Loading, tmp_path: Path) -> None:

@@ -41,6 +41,13 @@ def test_the_entries_by_name_and_the_only_tenant_may_be_left_out(tmp_path: Path)
     assert (found["old"].tenant, found["old"].ended) == ("acme", date(2026, 8, 10))
 
 
+def test_the_region_is_the_installations_where_it_is_left_out_and_addresses_have_none(tmp_path: Path) -> None:
+    entries = [{**TPS, "region": "BE"}, {**TPS, "name": "own"}, {**TPS, "name": "robinson", "channels": ["email"]}]
+    found, wrong = read(tmp_path, *entries)
+    assert not wrong
+    assert {name: each.region for name, each in found.items()} == {"tps": "BE", "own": "FR", "robinson": ""}
+
+
 @pytest.mark.parametrize(
     ("change", "place"),
     [
@@ -54,6 +61,9 @@ def test_the_entries_by_name_and_the_only_tenant_may_be_left_out(tmp_path: Path)
         ({"purposes": []}, "tps.purposes"),
         ({"purposes": ["*"]}, "tps.purposes.0"),
         ({"purposes": ["promotion"]}, "tps.purposes: name purposes that are declared"),
+        ({"region": "be"}, "tps.region: Value error, is no region with telephone numbers"),
+        ({"region": ""}, "tps.region"),
+        ({"region": "BE", "channels": ["email"]}, "region is for phone numbers"),
         ({"max_age_days": 0}, "tps.max_age_days"),
         ({"max_age_days": 1000}, "tps.max_age_days"),
         ({"max_age_days": None}, "state max_age_days, or ended"),
