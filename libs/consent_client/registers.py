@@ -18,7 +18,7 @@ MOST_BYTES = 1024 * 1024
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RegisterLimit:
     """``stale_at``: from when on no address of the channels may be contacted for the purposes, in microseconds; 0: it
-    was never loaded; None: never, as the register has ended."""
+    was not loaded for all of them; None: never, as the register has ended."""
 
     name: str
     tenant: str

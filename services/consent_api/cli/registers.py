@@ -212,7 +212,7 @@ def export_registers(path: Path) -> None:
 def list_registers() -> None:
     """Print name, tenant, day as of which it was loaded, age and greatest age in days, and state of each.
 
-    Exit code 1 where one is stale, was never loaded, or is wrong in the file.
+    Exit code 1 where one is stale, was never loaded, has changed since its load, or is wrong in the file.
     """
     from consent_api.registers.age import State
 
@@ -229,7 +229,7 @@ def list_registers() -> None:
             each.state(now).value,
         )
         click.echo("\t".join(parts))
-    bad = [each for each in found if each.state(now) in (State.STALE, State.NEVER_LOADED)]
+    bad = [each for each in found if each.state(now) not in (State.FRESH, State.ENDED)]
     sys.exit(1 if bad or declared.wrong else 0)
 
 

@@ -278,6 +278,10 @@ register_loads = Table(
     metadata,
     Column("tenant", Text, nullable=False),
     Column("register", Text, nullable=False),
+    # For what its addresses were refused, and in which region its numbers were read; empty: they are no numbers.
+    Column("channels", ARRAY(Text), nullable=False),
+    Column("purposes", ARRAY(Text), nullable=False),
+    Column("region", Text, nullable=False),
     # When the register was issued that the file holds.
     Column("as_of", BigInteger, nullable=False),
     Column("loaded_at", BigInteger, nullable=False),

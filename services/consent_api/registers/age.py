@@ -14,21 +14,25 @@ class State(StrEnum):
     FRESH = "fresh"
     STALE = "stale"
     NEVER_LOADED = "never loaded"
+    CHANGED = "changed since its load"
+    """Its addresses are not refused for all that it declares now, or its numbers were read in another region."""
     ENDED = "ended"
     """It is issued no more, and was loaded: its refusals stay."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RegisterAge:
-    """``as_of``: when the register was issued that was loaded last; None: none was."""
+    """``as_of``: when the register was issued that was loaded last; None: none was. ``covered``: that load was for all
+    that the register declares now."""
 
     register: Register
     as_of: int | None
+    covered: bool = True
 
     @property
     def stale_at(self) -> int | None:
-        """From when on no one may be contacted on its word. 0 while none was loaded; None: never."""
-        if self.as_of is None:
+        """From when on no one may be contacted on its word. 0 while no load covers it; None: never."""
+        if self.as_of is None or not self.covered:
             return 0
         days = self.register.max_age_days
         return self.as_of + days * DAY_MICROS if days is not None else None
@@ -36,6 +40,8 @@ class RegisterAge:
     def state(self, now: int) -> State:
         if self.as_of is None:
             return State.NEVER_LOADED
+        if not self.covered:
+            return State.CHANGED
         if self.stale_at is None:
             return State.ENDED
         return State.STALE if self.stale_at <= now else State.FRESH

@@ -160,8 +160,7 @@ def end(ledger: Ledger, file: RegisterFile, counts: Counts) -> None:
         table.add_load(
             connection,
             Load(
-                tenant=file.register.tenant,
-                register=file.register.name,
+                register=file.register,
                 as_of=file.as_of,
                 loaded_at=now,
                 loaded_by=file.by,

@@ -31,8 +31,9 @@ class RegisterMetrics:
             ),
             stale_at=Gauge(
                 "consent_relay_api_register_stale_at_timestamp_seconds",
-                "When the register becomes older than it may be; 0: none was loaded; +Inf: never, as it has ended."
-                " In the past: load a newer one (consent-relay registers load); gates deny its purposes meanwhile.",
+                "When the register becomes older than it may be; 0: none was loaded, or not for all that it declares"
+                " now; +Inf: never, as it has ended. In the past: load a newer one (consent-relay registers load);"
+                " gates deny its purposes meanwhile.",
                 ["register"],
                 registry=registry,
             ),

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
+from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 from consent_api.registers.age import RegisterAge
 from consent_api.registers.declared import Register
 
 _ADD_LOAD = text("""
-INSERT INTO register_loads (tenant, register, as_of, loaded_at, loaded_by, sha256, addresses, recorded, invalid)
-VALUES (:tenant, :register, :as_of, :loaded_at, :loaded_by, :sha256, :addresses, :recorded, :invalid)
+INSERT INTO register_loads (tenant, register, channels, purposes, region, as_of, loaded_at, loaded_by, sha256,
+    addresses, recorded, invalid)
+VALUES (:tenant, :register, :channels, :purposes, :region, :as_of, :loaded_at, :loaded_by, :sha256,
+    :addresses, :recorded, :invalid)
 """)
-_LAST = text("SELECT tenant, register, max(as_of) AS as_of FROM register_loads GROUP BY tenant, register")
+_LAST = text("""
+SELECT DISTINCT ON (tenant, register) tenant, register, channels, purposes, region, as_of
+FROM register_loads ORDER BY tenant, register, loaded_at DESC
+""")
 _LISTED = text("""
 SELECT address_id, purpose, as_of FROM register_entries
 WHERE tenant = :tenant AND register = :register AND address_id = ANY(CAST(:ids AS bigint[]))
@@ -35,11 +41,10 @@ Slot = tuple[int, str]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Load:
-    """One that has ended. ``addresses``: lines that hold one, ``recorded``: those refused by it and not before,
-    ``invalid``: lines that hold none. Times in micros."""
+    """One that has ended, of the register as it was declared then. ``addresses``: lines that hold one, ``recorded``:
+    those refused by it and not before, ``invalid``: lines that hold none. Times in micros."""
 
-    tenant: str
-    register: str
+    register: Register
     as_of: int
     loaded_at: int
     loaded_by: str
@@ -50,13 +55,32 @@ class Load:
 
 
 def add_load(connection: Connection, load: Load) -> None:
-    connection.execute(_ADD_LOAD, asdict(load))
+    register = load.register
+    declared = {
+        "tenant": register.tenant,
+        "register": register.name,
+        "channels": list(register.channels),
+        "purposes": list(register.purposes),
+        "region": register.region,
+    }
+    connection.execute(_ADD_LOAD, asdict(load) | declared)
 
 
 def ages(connection: Connection, registers: Iterable[Register]) -> list[RegisterAge]:
     """Of each, in their order."""
-    last = {(row.tenant, row.register): row.as_of for row in connection.execute(_LAST)}
-    return [RegisterAge(register=each, as_of=last.get((each.tenant, each.name))) for each in registers]
+    last = {(row.tenant, row.register): row for row in connection.execute(_LAST)}
+    return [_age(each, last.get((each.tenant, each.name))) for each in registers]
+
+
+def _age(register: Register, last: Row[Any] | None) -> RegisterAge:
+    if last is None:
+        return RegisterAge(register=register, as_of=None)
+    covered = (
+        set(register.channels) <= set(last.channels)
+        and set(register.purposes) <= set(last.purposes)
+        and register.region == last.region
+    )
+    return RegisterAge(register=register, as_of=last.as_of, covered=covered)
 
 
 def listed(connection: Connection, register: Register, address_ids: Collection[int]) -> dict[Slot, int]:

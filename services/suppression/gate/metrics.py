@@ -143,9 +143,9 @@ class RegisterMetrics(Collector):
     def collect(self) -> Iterable[GaugeMetricFamily]:
         stale_at = GaugeMetricFamily(
             "consent_relay_gate_register_stale_at_timestamp_seconds",
-            "When the register becomes older than it may be, by the gate's file; 0: none was loaded; +Inf: never, as "
-            "it has ended. In the past: the gate denies its channels and purposes. Load a newer one, and give the gate "
-            "the new file (consent-relay registers export).",
+            "When the register becomes older than it may be, by the gate's file; 0: none was loaded, or not for all "
+            "that it declares; +Inf: never, as it has ended. In the past: the gate denies its channels and purposes. "
+            "Load a newer one, and give the gate the new file (consent-relay registers export).",
             labels=["register"],
         )
         for each in self._registers().limits:

@@ -28,6 +28,7 @@ from tests.support.evidence import EVIDENCE
 RULES = ValidationRules(channels=("sms", "email", "voice"), default_region="FR")
 TPS = Register(name="tps", tenant="acme", channels=("voice",), purposes=("promotions",), region="FR", max_age_days=28)
 ANN, BEN, CAT = "+33639980001", "+33639980002", "+33639980003"
+WIDER = TPS.model_copy(update={"channels": ("voice", "sms"), "purposes": ("promotions", "surveys")})
 DAY_MICROS = 86_400_000_000
 
 Loading = Callable[..., Counts]
@@ -145,10 +146,32 @@ def test_a_purpose_and_a_channel_that_the_register_gains_are_refused_by_the_next
     client: TestClient, loading: Loading
 ) -> None:
     loading(ANN, days=2)
-    wider = TPS.model_copy(update={"channels": ("voice", "sms"), "purposes": ("promotions", "surveys")})
-    assert loading(ANN, days=2, register=wider).recorded == 1
+    assert loading(ANN, days=2, register=WIDER).recorded == 1
     for channel in ("voice", "sms"):
         assert reason(client, ANN, channel=channel, purpose="surveys") == "objected"
+
+
+@pytest.mark.parametrize(
+    "change", [{"channels": ("voice", "sms")}, {"purposes": ("promotions", "surveys")}, {"region": "BE"}]
+)
+def test_a_load_counts_for_what_was_declared_then(ledger: Ledger, loading: Loading, change: dict[str, Any]) -> None:
+    changed = TPS.model_copy(update=change)
+
+    def state(register: Register) -> tuple[State, bool]:
+        [age] = ledger.transact(lambda c: table.ages(c, [register]))
+        return age.state(now_micros()), age.stale_at == 0
+
+    loading(ANN, days=2)
+    assert state(TPS) == (State.FRESH, False)
+    assert state(changed) == (State.CHANGED, True)
+    loading(ANN, days=2, register=changed)
+    assert state(changed) == (State.FRESH, False)
+
+
+def test_a_register_that_declares_less_than_was_loaded_is_fresh(ledger: Ledger, loading: Loading) -> None:
+    loading(ANN, days=2, register=WIDER)
+    [age] = ledger.transact(lambda c: table.ages(c, [TPS]))
+    assert age.state(now_micros()) is State.FRESH
 
 
 def test_a_line_that_holds_no_address_is_given_back_and_the_others_are_refused(

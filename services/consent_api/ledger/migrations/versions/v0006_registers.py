@@ -13,6 +13,9 @@ TABLES = """
 CREATE TABLE register_loads (
     tenant text NOT NULL,
     register text NOT NULL,
+    channels text[] NOT NULL,
+    purposes text[] NOT NULL,
+    region text NOT NULL,
     as_of bigint NOT NULL,
     loaded_at bigint NOT NULL,
     loaded_by text NOT NULL,
