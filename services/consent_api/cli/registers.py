@@ -225,7 +225,7 @@ def list_registers() -> None:
             each.register.tenant,
             f"{datetime.fromtimestamp(each.as_of / 1_000_000, UTC):%Y-%m-%d}" if each.as_of is not None else "-",
             f"{days:.1f}" if days is not None else "-",
-            str(each.register.max_age_days or "-"),
+            str(each.register.max_age_days),
             each.state(now).value,
         )
         click.echo("\t".join(parts))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from consent_api.domain.validation import midnight
 from consent_api.registers.declared import Register
 
 DAY_MICROS = 86_400_000_000
@@ -17,7 +18,7 @@ class State(StrEnum):
     CHANGED = "changed since its load"
     """Its addresses are not refused for all that it declares now, or its numbers were read in another region."""
     ENDED = "ended"
-    """It is issued no more, and was loaded: its refusals stay."""
+    """It is issued no more, and one was loaded that was not too old on its last day: its refusals stay."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,17 +35,22 @@ class RegisterAge:
         """From when on no one may be contacted on its word. 0 while no load covers it; None: never."""
         if self.as_of is None or not self.covered:
             return 0
-        days = self.register.max_age_days
-        return self.as_of + days * DAY_MICROS if days is not None else None
+        stale_at = self.as_of + self.register.max_age_days * DAY_MICROS
+        return None if self._ended is not None and stale_at >= self._ended else stale_at
 
     def state(self, now: int) -> State:
         if self.as_of is None:
             return State.NEVER_LOADED
         if not self.covered:
             return State.CHANGED
-        if self.stale_at is None:
-            return State.ENDED
-        return State.STALE if self.stale_at <= now else State.FRESH
+        if self.stale_at is not None and self.stale_at <= now:
+            return State.STALE
+        return State.ENDED if self._ended is not None and self._ended <= now else State.FRESH
+
+    @property
+    def _ended(self) -> int | None:
+        ended = self.register.ended
+        return None if ended is None else midnight(ended)
 
     def days(self, now: int) -> float | None:
         """How old it is; None: never loaded."""

@@ -10,7 +10,8 @@ registers:
   - name: bloctel
     channels: [voice]
     purposes: [promotions]
-    ended: 2026-08-10                  # no newer one is issued: it never becomes stale
+    max_age_days: 30
+    ended: 2026-08-10                  # none is issued after that day: who has loaded one that was in use then is done
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ Slug = Annotated[str, Field(pattern=_SLUG)]
 
 class Register(BaseModel):
     """An entry. ``region``: ISO 3166, empty where the addresses are no phone numbers. ``max_age_days``: from the day on
-    which it was issued; None: it has ``ended``."""
+    which it was issued. ``ended``: the last day on which it could be used; it becomes no older than it was then."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -48,7 +49,7 @@ class Register(BaseModel):
     channels: Annotated[tuple[str, ...], Field(min_length=1)]
     purposes: Annotated[tuple[Slug, ...], Field(min_length=1)]
     region: str = ""
-    max_age_days: Annotated[int, Field(ge=1, le=_LONGEST_AGE_DAYS)] | None = None
+    max_age_days: Annotated[int, Field(ge=1, le=_LONGEST_AGE_DAYS)]
     ended: date | None = None
 
     @field_validator("region")
@@ -59,9 +60,7 @@ class Register(BaseModel):
         return region
 
     @model_validator(mode="after")
-    def _has_an_age_or_an_end(self) -> Self:
-        if (self.max_age_days is None) == (self.ended is None):
-            raise ValueError("state max_age_days, or ended for one that is issued no more, and not both")
+    def _has_one_kind_of_address(self) -> Self:
         if len(self.channels) > 1 and not self.of_phones:
             raise ValueError("channels of one register have one kind of address: make another register of the others")
         if self.region and not self.of_phones:

@@ -235,9 +235,8 @@ def test_a_register_does_not_bring_an_erased_person_back(
 
 def test_a_register_is_as_old_as_the_file_that_was_loaded_last(ledger: Ledger, loading: Loading) -> None:
     never = Register(name="dnc", tenant="acme", channels=("voice",), purposes=("promotions",), max_age_days=31)
-    ended = Register(
-        name="bloctel", tenant="acme", channels=("voice",), purposes=("promotions",), ended=datetime.now(UTC).date()
-    )
+    last_day = datetime.now(UTC).date() - timedelta(days=380)
+    ended = TPS.model_copy(update={"name": "bloctel", "ended": last_day})
     loading(ANN, days=40)
     loading(BEN, days=400, register=ended)
     now = now_micros()

@@ -19,7 +19,7 @@ from tests.support.waiting import until
 REGISTERS = """
 registers:
   - {name: tps, channels: [voice], purposes: [promotions], max_age_days: 28}
-  - {name: bloctel, channels: [voice], purposes: [promotions], ended: 2026-08-10}
+  - {name: bloctel, channels: [voice], purposes: [promotions], max_age_days: 30, ended: 2026-08-10}
 """
 YESTERDAY = f"{datetime.now(UTC) - timedelta(days=1):%Y-%m-%d}"
 

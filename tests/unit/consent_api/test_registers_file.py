@@ -33,7 +33,8 @@ def read(directory: Path, *entries: Any, tenants: tuple[str, ...] = ("acme", "gl
 
 
 def test_the_entries_by_name_and_the_only_tenant_may_be_left_out(tmp_path: Path) -> None:
-    of_one = {"name": "old", "channels": ["sms", "voice"], "purposes": ["surveys"], "ended": date(2026, 8, 10)}
+    of_one = {"name": "old", "channels": ["sms", "voice"], "purposes": ["surveys"], "max_age_days": 30}
+    of_one["ended"] = date(2026, 8, 10)
     found, wrong = read(tmp_path, TPS, of_one, tenants=("acme",))
     assert not wrong
     assert list(found) == ["tps", "old"]
@@ -66,8 +67,9 @@ def test_the_region_is_the_installations_where_it_is_left_out_and_addresses_have
         ({"region": "BE", "channels": ["email"]}, "region is for phone numbers"),
         ({"max_age_days": 0}, "tps.max_age_days"),
         ({"max_age_days": 1000}, "tps.max_age_days"),
-        ({"max_age_days": None}, "state max_age_days, or ended"),
-        ({"ended": date(2026, 8, 10)}, "state max_age_days, or ended"),
+        ({"max_age_days": None}, "tps.max_age_days"),
+        ({"max_age_days": None, "ended": date(2026, 8, 10)}, "tps.max_age_days"),
+        ({"ended": "last summer"}, "tps.ended"),
         ({"maximum_age": 28}, "tps.maximum_age"),
     ],
 )
@@ -103,8 +105,30 @@ def test_a_register_is_stale_once_it_is_as_old_as_it_may_be(days: float | None, 
     assert age.stale_at == (0 if as_of is None else as_of + stale_at * DAY_MICROS)
 
 
+ENDED = Register.model_validate({**TPS, "ended": date(1970, 1, 31)})
+"""On day 30."""
+
+
 def test_one_that_has_ended_is_never_stale_once_it_was_loaded() -> None:
-    ended = Register.model_validate({**TPS, "max_age_days": None, "ended": date(1970, 1, 5)})
-    assert RegisterAge(register=ended, as_of=None).state(NOW) is State.NEVER_LOADED
-    loaded = RegisterAge(register=ended, as_of=4 * DAY_MICROS)
+    assert RegisterAge(register=ENDED, as_of=None).state(NOW) is State.NEVER_LOADED
+    loaded = RegisterAge(register=ENDED, as_of=4 * DAY_MICROS)
     assert (loaded.state(NOW), loaded.stale_at, loaded.days(NOW)) == (State.ENDED, None, 96)
+
+
+@pytest.mark.parametrize(
+    ("as_of", "now", "state", "stale_at"),
+    [
+        (1, 100, State.STALE, 29),
+        (2, 100, State.ENDED, None),
+        (30, 100, State.ENDED, None),
+        (1, 28, State.FRESH, 29),
+        (1, 29, State.STALE, 29),
+        (2, 29, State.FRESH, None),
+    ],
+)
+def test_one_that_ended_was_new_enough_on_its_last_day(
+    as_of: int, now: int, state: State, stale_at: int | None
+) -> None:
+    age = RegisterAge(register=ENDED, as_of=as_of * DAY_MICROS)
+    assert age.state(now * DAY_MICROS) is state
+    assert age.stale_at == (None if stale_at is None else stale_at * DAY_MICROS)
