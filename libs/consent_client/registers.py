@@ -4,6 +4,7 @@ that it rests on is too old. From a file that `consent-relay registers export` w
 from __future__ import annotations
 
 import json
+import logging
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from pathlib import Path
 
 from consent_client.errors import InvalidRegistersError
 from consent_privacy import private_files
+
+log = logging.getLogger(__name__)
 
 MOST_BYTES = 1024 * 1024
 
@@ -28,7 +31,8 @@ class RegisterLimit:
 
 
 class Registers:
-    """All of them, as they were exported. The moments are absolute, so a file that is not replaced denies by itself."""
+    """All of them, as they were exported. The moments are absolute: a file that is not replaced denies once they are
+    over, by what was declared when it was written."""
 
     def __init__(self, limits: Iterable[RegisterLimit] = ()) -> None:
         self.limits = tuple(limits)
@@ -95,22 +99,27 @@ def _texts(value: object, where: str) -> tuple[str, ...]:
 
 
 class RegistersFile:
-    """A file that is read again when it has changed. One that cannot be read leaves the one before in use."""
+    """A file that is read again when it has changed. One that cannot be read leaves the one before in use, and is
+    logged."""
 
     def __init__(self, path: Path) -> None:
         """Raises InvalidRegistersError."""
         self._path = path
         self._seen = self._signature()
         self._registers = read(path)
+        self._why = ""
 
     def __call__(self) -> Registers:
         seen = self._signature()
-        if seen is not None and seen != self._seen:
+        if seen != self._seen:
             try:
-                self._registers = read(self._path)
-            except InvalidRegistersError:
+                self._registers, self._seen = read(self._path), seen
+            except InvalidRegistersError as error:
+                if str(error) != self._why:
+                    log.error("the registers file cannot be used; the one before is in use", extra={"why": str(error)})
+                self._why = str(error)
                 return self._registers
-            self._seen = seen
+        self._why = ""
         return self._registers
 
     def _signature(self) -> tuple[int, int, int] | None:

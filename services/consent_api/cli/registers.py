@@ -85,9 +85,9 @@ def load_register(
     Requires CONSENT_RELAY_KAFKA and _REGISTRY too.
 
     \b
-    Exit codes: 0  the register is as of that day now
-                1  it is not: the file or a line of it cannot be read, or a server does not answer. What was recorded
-                   stays
+    Exit codes: 0  the register is as of that day now, and exported
+                1  it is not: the file or a line of it cannot be read, or a server does not answer, what was recorded
+                   stays; or the file of --export is not whole, as another entry is wrong
                 2  a word or a setting is wrong, or a server refuses us
     """
     from sqlalchemy.exc import ProgrammingError
@@ -201,11 +201,9 @@ def export_registers(path: Path) -> None:
     and tools with the client library, which deny once it is over.
 
     Repeat it after each load, or give load the option --export. Where an entry of the file of registers is wrong, PATH
-    keeps what it had of it, and the exit code is 1.
+    keeps what it had of it, or is not written where it has nothing of it; the exit code is 1.
     """
-    declared = _declared()
-    _export(declared, path)
-    sys.exit(1 if declared.wrong else 0)
+    _export(_declared(), path)
 
 
 @registers.command("list")
@@ -289,7 +287,9 @@ def _ages(declared: _Declared) -> tuple[list[RegisterAge], int]:
 
 
 def _export(declared: _Declared, path: Path) -> None:
-    """Of wrong entries the file keeps what it had, which denies when it is over."""
+    """Of wrong entries the file keeps what it had, which denies when it is over. A file without them would never deny
+    for them, so click.ClickException where it has nothing of one, and nothing is written; and after it was written
+    with what it had."""
     from consent_client import registers
     from consent_client.errors import InvalidRegistersError
     from consent_client.registers import RegisterLimit
@@ -305,15 +305,21 @@ def _export(declared: _Declared, path: Path) -> None:
         )
         for each in found
     ]
+    wrong = {each.entry for each in declared.wrong}
+    cure = f"mend {', '.join(sorted(wrong))} in CONSENT_RELAY_REGISTERS_FILE, and repeat consent-relay registers export"
     try:
-        if declared.wrong and path.exists():
-            limits += [each for each in registers.read(path).limits if each.name not in declared.registers]
+        kept = [each for each in registers.read(path).limits if each.name in wrong] if wrong and path.exists() else []
+        if wrong - {each.name for each in kept}:
+            raise click.ClickException(f"{path} is not written, as it would never deny for what is wrong: {cure}")
+        limits += kept
         registers.write(path, limits)
     except InvalidRegistersError as error:
         raise click.ClickException(f"{error}: remove it, and repeat the command") from None
     except OSError as error:
         raise click.ClickException(f"{path}: {error.strerror}") from None
     click.echo(f"{len(limits)} registers written to {path}")
+    if wrong:
+        raise click.ClickException(f"{path} has what it had of an entry that is wrong now: {cure}")
 
 
 def _check_day(register: Register, as_of: datetime, *, oldest: int) -> None:

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from consent_api.ledger.lanes import Lane
-from consent_client.registers import read
+from consent_client.registers import read, write
 from consent_service.clock import now_micros
 from tests.integration.flow.rig import Rig
 from tests.support.waiting import until
@@ -99,6 +99,17 @@ def test_what_gates_are_given_follows_each_load_and_outlives_a_wrong_entry(
     declared.write_text(REGISTERS.replace("max_age_days: 28", "max_age: 28"))
     rig.run("registers", "export", str(exported), code=1, registers_file=declared)
     assert denied() == {"bloctel": True, "tps": False}
+    of_bloctel = ("registers", "load", "bloctel", str(file), "--no-header", "--as-of", "2026-08-10", "--export")
+    new = tmp_path / "new.json"
+    printed = rig.run(*of_bloctel, str(new), code=1, registers_file=declared)
+    assert "is not written, as it would never deny for what is wrong: mend tps in" in printed
+    assert not new.exists()
+    printed = rig.run(*of_bloctel, str(exported), code=1, registers_file=declared)
+    assert "has what it had of an entry that is wrong now: mend tps in" in printed
+    assert denied() == {"bloctel": False, "tps": False}
+    write(exported, [])
+    rig.run("registers", "export", str(exported), code=1, registers_file=declared)
+    assert denied() == {}
     declared.write_text("registers: []")
     rig.run("registers", "export", str(exported), registers_file=declared)
     assert denied() == {}

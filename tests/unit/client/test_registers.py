@@ -85,6 +85,25 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, content: str) -> No
         read(path)
 
 
+def test_a_damaged_file_is_logged_once_each_time(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "registers.json"
+    write(path, [TPS])
+    followed = RegistersFile(path)
+    for _ in range(2):
+        path.write_text("half a f")
+        assert followed().limits == followed().limits == (TPS,)
+        write(path, [TPS])
+        followed()
+    path.unlink()
+    assert followed().limits == followed().limits == (TPS,)
+    said = [each.__dict__["why"] for each in caplog.records]
+    assert [why.partition(": ")[2].partition(" (")[0] for why in said] == [
+        "is no JSON of 1048576 bytes at most",
+        "is no JSON of 1048576 bytes at most",
+        "cannot be read",
+    ]
+
+
 def test_a_file_is_read_again_when_it_changes_and_a_bad_one_leaves_the_one_before(tmp_path: Path) -> None:
     path = tmp_path / "registers.json"
     write(path, [TPS])
