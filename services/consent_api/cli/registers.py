@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from consent_service.wrong_entries import WrongEntry
 
 
+_REPORT_HEADER = ("record", "content", "reason")
 _NO_LEDGER = "the database has no current ledger: run consent-relay migrate"
 
 
@@ -53,7 +54,7 @@ def registers() -> None:
 @click.option(
     "--invalid",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The file of lines that hold no address. [FILE.invalid.csv]",
+    help="The file of lines that hold no address; one of an earlier load is replaced. [FILE.invalid.csv]",
 )
 @click.option(
     "--invalid-at-most",
@@ -117,6 +118,9 @@ def load_register(
     target = invalid or file.with_name(f"{file.stem}.invalid.csv")
     if target.resolve() == file.resolve():
         raise click.BadParameter("name another file than that of the register", param_hint="--invalid")
+    if target.exists() and not _is_report(target):
+        cure = f"{target} exists, and is no file of such lines: move it away, or name another"
+        raise click.BadParameter(cure, param_hint="--invalid")
     moment = int(as_of.replace(tzinfo=UTC).timestamp()) * 1_000_000
     _check_day(register, as_of, oldest=rules.oldest_choice)
     engine = connect(settings.database, pool_size=2, application="consent-relay registers")
@@ -333,6 +337,16 @@ def _check_day(register: Register, as_of: datetime, *, oldest: int) -> None:
         raise click.BadParameter(f"{register.name} ended on {register.ended}: state a day until then", param_hint=hint)
 
 
+def _is_report(path: Path) -> bool:
+    """Whether a former load wrote it: nothing else is removed."""
+    header = ",".join(_REPORT_HEADER).encode() + b"\r\n"
+    try:
+        with path.open("rb") as file:
+            return file.read(len(header)) == header
+    except OSError:
+        return False
+
+
 @contextmanager
 def _invalid_lines(target: Path) -> Iterator[Callable[[InvalidLine], None]]:
     """Writes lines that hold no address to the file, for its owner alone. It appears with the first of them; one of an
@@ -346,7 +360,7 @@ def _invalid_lines(target: Path) -> Iterator[Callable[[InvalidLine], None]]:
                 descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
                 file = opened.enter_context(os.fdopen(descriptor, "w", encoding="utf-8", newline=""))
                 writers.append(csv.writer(file))
-                writers[0].writerow(("record", "content", "reason"))
+                writers[0].writerow(_REPORT_HEADER)
             writers[0].writerow(line)
 
         yield write

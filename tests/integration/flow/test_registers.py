@@ -150,6 +150,19 @@ def test_what_cannot_be_loaded_is_refused_with_the_cure(
     assert rig.ask("SELECT count(*) FROM decisions") == 0
 
 
+def test_no_file_of_the_operators_is_removed_for_that_of_invalid_lines(
+    rig: Rig, declared: Path, tmp_path: Path
+) -> None:
+    file, other = tmp_path / "tps.txt", tmp_path / "campaign.csv"
+    file.write_text("+33639980001\n")
+    other.write_text("telephone\n+33639980002\n")
+    command = ("registers", "load", "tps", str(file), "--no-header", "--as-of", YESTERDAY, "--invalid", str(other))
+    printed = rig.run(*command, code=2, registers_file=declared)
+    assert "exists, and is no file of such lines: move it away, or name another" in " ".join(printed.split())
+    assert other.read_text() == "telephone\n+33639980002\n"
+    assert rig.ask("SELECT count(*) FROM decisions") == 0
+
+
 def test_a_file_without_addresses_leaves_the_register_as_old_as_it_is(rig: Rig, declared: Path, tmp_path: Path) -> None:
     file = tmp_path / "tps.csv"
     file.write_text("telephone\n")
