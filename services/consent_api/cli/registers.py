@@ -154,20 +154,29 @@ def load_register(
         )
         where = f"{file}: {register.channels[0]} addresses in column {opened.column.shown}, {opened.column.how}"
         click.echo(shown(where), err=True)
-        acts.record(
-            Act.REGISTER_LOADED, tenant=register.tenant, object_id=f"{name} of {as_of:%Y-%m-%d}, sha256:{opened.sha256}"
-        )
+        act = f"{name} of {as_of:%Y-%m-%d}, sha256:{opened.sha256}"
         with (
             _invalid_lines(target) as on_invalid,
             click.progressbar(length=max(file.stat().st_size, 1), label=f"loading {name}", file=sys.stderr) as bar,
         ):
+
+            def say(label: str) -> None:
+                bar.label = label
+                bar.render_progress()
+
+            def progress(read: int) -> None:
+                bar.label = f"loading {name}"
+                bar.update(read - bar.pos)
+
             counts = loading.load(
                 ledger,
                 opened,
                 rules,
                 partitions=settings.partitions,
                 on_invalid=on_invalid,
-                progress=lambda read: bar.update(read - bar.pos),
+                on_begin=lambda: acts.record(Act.REGISTER_LOADED, tenant=register.tenant, object_id=act),
+                waiting=lambda _: say(f"{name} waits: the bulk lane is more than a minute late"),
+                progress=progress,
                 require_keys=require_keys,
             )
         if counts.invalid <= invalid_at_most and counts.addresses:

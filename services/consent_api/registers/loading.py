@@ -121,12 +121,16 @@ def load(
     *,
     partitions: int,
     on_invalid: Callable[[InvalidLine], None],
+    on_begin: Callable[[], None] = lambda: None,
+    waiting: Callable[[float], None] = lambda age: None,
     progress: Callable[[int], None] = lambda read: None,
     require_keys: Callable[[], None] = lambda: None,
 ) -> Counts:
     """Can be repeated, also after an interruption. Each line that holds no address is given to ``on_invalid``.
-    ``progress``: bytes of the file so far. ``require_keys`` is called before each transaction, and raises where the
-    hash keys have changed. RegisterNotLoadedError, LedgerUnavailableError, FileNotReadableError, OSError."""
+    ``on_begin`` is called once the file is accepted, before the first decision; ``waiting`` before each wait for the
+    bulk lane, with the age of its resolved timestamp in seconds. ``progress``: bytes of the file so far.
+    ``require_keys`` is called before each transaction, and raises where the hash keys have changed.
+    RegisterNotLoadedError, LedgerUnavailableError, FileNotReadableError, OSError."""
     [age] = ledger.transact(lambda c: table.ages(c, [file.register]))
     if age.as_of is not None and file.as_of < age.as_of:
         raise RegisterNotLoadedError(
@@ -135,7 +139,8 @@ def load(
         )
     if file.register.region:
         rules = replace(rules, default_region=file.register.region)
-    pacing = BulkPacing(lambda: ledger.transact(partial(backlog.read, partitions=partitions)), lambda age: None)
+    pacing = BulkPacing(lambda: ledger.transact(partial(backlog.read, partitions=partitions)), waiting)
+    on_begin()
     counts = Counts()
     for chunk in _chunks(file, rules):
         pacing.wait()

@@ -201,8 +201,11 @@ def test_a_register_of_mail_addresses_has_no_region(client: TestClient, loading:
 
 def test_an_older_file_than_the_last_is_not_loaded(ledger: Ledger, loading: Loading, tmp_path: Path) -> None:
     loading(ANN, days=2)
+    begun: list[int] = []
+    older = opened(tmp_path, BEN, days=3)
     with pytest.raises(RegisterNotLoadedError, match="load the file that was issued last"):
-        loading(BEN, days=3)
+        load(ledger, older, RULES, partitions=4, on_invalid=lambda _: None, on_begin=lambda: begun.append(1))
+    assert not begun
     [age] = ledger.transact(lambda c: table.ages(c, [TPS]))
     assert age == RegisterAge(register=TPS, as_of=days_ago(2))
 

@@ -8,8 +8,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
+from consent_api.ledger import backlog
+from consent_api.ledger.backlog import BulkBacklog
 from consent_api.ledger.lanes import Lane
 from consent_client.registers import read, write
 from consent_service.clock import now_micros
@@ -148,6 +150,24 @@ def test_what_cannot_be_loaded_is_refused_with_the_cure(
     assert said in " ".join(printed.split())
     assert file.exists()
     assert rig.ask("SELECT count(*) FROM decisions") == 0
+
+
+def test_a_load_says_that_it_waits_for_the_bulk_lane(
+    rig: Rig, declared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, ages = tmp_path / "tps.txt", [90.0]
+    file.write_text("+33639980001\n")
+
+    def read(_: Connection, *, partitions: int) -> BulkBacklog:
+        age = ages.pop() if ages else 1.0
+        return BulkBacklog(resolved_age_seconds=age, pending=0, relay_alive=True)
+
+    monkeypatch.setattr(backlog, "read", read)
+    printed = rig.run(
+        "registers", "load", "tps", str(file), "--no-header", "--as-of", YESTERDAY, registers_file=declared
+    )
+    assert "tps waits: the bulk lane is more than a minute late" in printed
+    assert "1 addresses: 1 refused now" in printed
 
 
 def test_no_file_of_the_operators_is_removed_for_that_of_invalid_lines(
