@@ -119,7 +119,7 @@ def load_register(
     if target.resolve() == file.resolve():
         raise click.BadParameter("name another file than that of the register", param_hint="--invalid")
     if target.exists() and not _is_report(target):
-        cure = f"{target} exists, and is no file of such lines: move it away, or name another"
+        cure = f"{target} exists, and is no file of such lines: rename it, or name another"
         raise click.BadParameter(cure, param_hint="--invalid")
     moment = int(as_of.replace(tzinfo=UTC).timestamp()) * 1_000_000
     _check_day(register, as_of, oldest=rules.oldest_choice)

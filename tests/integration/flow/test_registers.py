@@ -178,7 +178,7 @@ def test_no_file_of_the_operators_is_removed_for_that_of_invalid_lines(
     other.write_text("telephone\n+33639980002\n")
     command = ("registers", "load", "tps", str(file), "--no-header", "--as-of", YESTERDAY, "--invalid", str(other))
     printed = rig.run(*command, code=2, registers_file=declared)
-    assert "exists, and is no file of such lines: move it away, or name another" in " ".join(printed.split())
+    assert "exists, and is no file of such lines: rename it, or name another" in " ".join(printed.split())
     assert other.read_text() == "telephone\n+33639980002\n"
     assert rig.ask("SELECT count(*) FROM decisions") == 0
 
