@@ -76,14 +76,15 @@ def read(text: str) -> Reading:
     plain = _joined(plain)
     about = words.INSTRUCTION.search(_words(plain))
     clauses = [known for clause in _CLAUSE.split(plain) if (known := _words(clause))]
+    together = " ".join(left for clause in clauses if (left := _without_negations(clause)))
     found = min(
-        (_clause(clause, about=about is not None) for clause in [*clauses, " ".join(clauses)] if clause),
+        (_clause(clause, about=about is not None) for clause in [*clauses, together] if clause),
         key=lambda reading: _RANK[reading.meaning],
         default=_NOTHING,
     )
     if found.meaning in (Meaning.WITHDRAW, Meaning.UNCLEAR):
         return found
-    if about is None and _SHOUTED.search(text) and not text.isupper() and not words.KEEP.search(_words(plain)):
+    if about is None and _SHOUTED.search(text) and not text.isupper() and "stop" in together:
         return Reading(meaning=Meaning.WITHDRAW, rule="shouted")
     if about is not None:
         return Reading(meaning=Meaning.UNCLEAR, rule="spoken about")
@@ -97,12 +98,12 @@ def read(text: str) -> Reading:
 def _clause(clause: str, *, about: bool) -> Reading:
     if about:
         clause = words.INSTRUCTION.sub(" ", clause)
-    left = " ".join(words.KEEP.sub(" ", clause).split())
+    left = _without_negations(clause)
     if left != clause and not left.strip():
         return Reading(meaning=Meaning.OTHER, rule="to go on")
     if not about and words.STOP_MESSAGES.search(left):
         return Reading(meaning=Meaning.WITHDRAW, rule="phrase")
-    if [word for word in left.split() if word not in words.COURTESY] == words.NOT_STOP.split():
+    if words.NOT_STOP in left and [w for w in left.split() if w not in words.COURTESY] == words.NOT_STOP.split():
         return Reading(meaning=Meaning.UNCLEAR, rule="phrase in doubt")
     left = " ".join(words.OTHER_STOPS.sub(" ", left).split())
     said = [word for word in left.split() if word not in words.COURTESY and not word.isdigit()]
@@ -121,6 +122,15 @@ def _clause(clause: str, *, about: bool) -> Reading:
     if words.RESTART.search(left) or (said and all(word in words.START for word in said)):
         return Reading(meaning=Meaning.START, rule="start")
     return _NOTHING
+
+
+def _without_negations(clause: str) -> str:
+    """Without the negations of its writer: without "don't stop", and with "you guys don't stop"."""
+
+    def instead(found: re.Match[str]) -> str:
+        return found[0] if words.OF_OTHERS.search(clause[: found.start()]) else " "
+
+    return " ".join(words.KEEP.sub(instead, clause).split())
 
 
 _ING = re.compile(r"\w{2,}ing")

@@ -90,8 +90,25 @@ REACTION = re.compile(rf"^\W*{_REACTION}\s*[:a]?\s*[\"“«„'‘].*", re.DOTAL
 """A tap-back of a telephone: it quotes our message, whose text has the word STOP."""
 
 
+_OWN_KEYWORD = (
+    r"(?:stop|stopp|stopall|unsub\w*|opt|optout|desabo\w*|desinscri\w*|arretez|baja|desuscri\w*|abmeld\w*|abbestell\w*|austragen"
+    r"|afmeld\w*|uitschrijv\w*|cancel\w*|disiscri\w*|basta|paren|parar|smett\w*"
+    r"|plus|assez|marre|enough|keine?|geen)"
+)
+_NEGATION = r"(?:do not|don|dont|dnt|never|ne|n|no|non|nicht|nie|niet)"
+_MORE = rf"(?:(?!{_OWN_KEYWORD}\b|{_NEGATION}\b)\w+)"
+"""A word that a negation takes with it: one that says stop, or that is a negation itself, begins anew."""
+_TIMES = r"(?!(?: \w+){0,4} (?:fois|times|twice|veces|\w*mal|volte|keer)\b)"
+"""Not "ten times": who will not say it again has said it."""
+_PLEASE = r"(?:^|\b(?:svp|plait|merci|merci d|merci de|bonjour|erreur|desole|desolee|veuillez|pouvez vous|peux tu) )"
+"""Before what we are asked to do, unlike what we are told that we do."""
+
+
 def _any(*patterns: str) -> re.Pattern[str]:
-    return re.compile("|".join(rf"(?:{each})" for each in patterns).replace("MSG", _MESSAGES))
+    pattern = "|".join(rf"(?:{each})" for each in patterns)
+    for name, meant in {"MSG": _MESSAGES, "MORE": _MORE, "TIMES": _TIMES, "PLEASE": _PLEASE}.items():
+        pattern = pattern.replace(name, meant)
+    return re.compile(pattern)
 
 
 INSTRUCTION = _any(
@@ -104,11 +121,13 @@ INSTRUCTION = _any(
     r"\b(?:rispondi|invia|rispondere) (?:con )?stop (?:per|al) \w+",
     r"\b(?:stuur|antwoord|sms) (?:met )?stop (?:om|naar) \w+",
     # Asked about, not said.
-    r"\b(?:if|when|should|must|shall|do) (?:i|we) (?:just |have to |need to )?(?:say|send|reply|text|type|write|answer|respond|stop|cancel)\b(?: \w+)? ?(?:stop)?",
+    r"(?<!times )\b(?:if|when|should|must|shall|do) (?:i|we) (?:just |have to |need to )?(?:say|send|reply|text|type|write|answer|respond|stop|cancel)\b(?: \w+)? ?(?:stop)?",
     r"\bsi (?:j|je|on) (?:envoie|reponds?|tape|ecris|mets|dis)(?: \w+)? stop",
-    r"\b(?:je dois|doit on) (?:envoyer|repondre|taper|ecrire) stop|\bque (?:veut dire|signifie)(?: \w+)? stop|\bstop ou pas\b",
-    r"\b(?:annul|oubli|ignor)\w* mon stop|\bcompte de mon stop|\bstop par erreur|\bstop by mistake|\bunsubscribed by (?:mistake|accident)",
-    r"\b(?:dois|faut) (?:je|il) (?:envoyer|repondre|taper|ecrire) stop",
+    r"(?<!fois )\b(?:est ce que je dois|doit on|dois je|faut il) (?:envoyer|repondre|taper|ecrire) stop\b(?! (?:\w+ )?fois)",
+    r"(?<!ce )\bque (?:veut dire|signifie)(?: \w+)? stop|\bstop ou pas\b",
+    r"PLEASE(?:annul|oubli|ignor)(?:e|er|ez) mon stop|PLEASEne (?:tenez|tiens|tenir) pas compte de mon stop|PLEASEne pas tenir compte de mon stop",
+    r"\b(?:envoye|ecrit|mis|repondu|tape|dit|fait)(?: \w+){0,2} stop par erreur|^stop par erreur$|(?:^|\b(?:i|we|was|got|been) )unsubscribed by (?:mistake|accident)",
+    r"\b(?:sent|said|texted|replied|typed|wrote|hit|pressed|put)(?: \w+){0,2} stop by mistake|^stop by mistake$",
     r"\bwhat (?:does|is|happens)(?: \w+){0,4} stop",
     r"\bwenn ich stopp?(?: \w+)? (?:schreibe|sende|antworte)",
 )
@@ -116,71 +135,83 @@ INSTRUCTION = _any(
 
 KEEP = _any(
     # Negations: to go on.
-    r"(?<!why )(?<!you )(?<!\bu )(?<!they )\b(?:do not|don t|dont|dnt|please not|no need to|didn t want to|didnt want to|not going to)"
+    r"\b(?:do not|don t|dont|dnt|please not|no need to|didn t want to|didnt want to|not going to)"
     r" (?:ever |please |you |u |dare |want (?:you |u )?to |wanna |wish to |need (?:you )?to |mean to |)*"
-    r"(?:stop|unsub\w*|cancel|opt out|optout|quit|remove|end)\b(?: \w+){0,4}",
-    r"(?<!you )(?<!guys )(?<!they )(?<!\bu )(?<!it )\bnever (?:ever )?(?:stop|unsub\w*|cancel|quit|remove)\b(?: \w+){0,4}",
-    r"(?<!you )(?<!they )(?<!\bu )\b(?:did not|didn t|didnt|have not|haven t) (?:unsub\w*|opt(?:ed)? out)\b(?! me| us)"
-    r"|\bwhy (?:did|have) (?:you|u|they) stop(?:ped)?\b(?: \w+){0,5}|\bwhy (?:am|was|were|have) (?:i|we) (?:been )?(?:unsub\w*|opted out|removed)\b(?: \w+){0,3}",
+    r"(?:stop|unsub\w*|cancel|opt out|optout|quit|remove|end)\bTIMES(?: MORE){0,4}",
+    r"(?<!it )(?<!texts )(?<!messages )(?<!msgs )(?<!sms )(?<!calls )(?<!spam )\bnever (?:ever )?(?:stop|unsub\w*|cancel|quit|remove)\bTIMES(?: MORE){0,4}",
+    r"(?:\b(?:i|we) (?:\w+ )?(?:did not|didn t|didnt|have not|haven t|havent)) (?:unsub\w*|opt(?:ed)? out)\b(?! me| us| my| this)TIMES|^(?:did not|didn t|didnt) (?:unsub\w*|opt(?:ed)? out)$",
+    r"^(?:\w+ )?why (?:did|have) (?:you|u|they) stop(?:ped)?(?:$| (?:send|text|txt|messag|msg|writ|email|mail)(?:ing|in)\b(?: MORE){0,4}| (?:(?:the|my|your|all|these) )*MSG\b)",
+    r"^(?:\w+ )?why (?:am|was|were|have) (?:i|we) (?:been )?(?:unsub\w*|opted out|removed)(?: from(?: MORE){1,3}| now| today| again| please)?$",
     r"\b(?:can t|cant|won t|wont) stop$|\bcan t stop won t stop\b|\b(?:can t|cant|cannot|won t|wont|couldn t|not) stop (?!(?:text|send|messag|msg|call|contact|spam)\w*|MSG)\w+",
-    r"(?<!vous )(?<!tu )(?<!ils )\b(?:n|ne) (?:me |m |vous |nous |te |t |l |les |la )?"
-    r"(?:arret|desabonn|desinscri|stopp?|cess|supprim|annul|retir|resili|enlev)\w*(?: moi| surtout)? (?:surtout )?(?:pas|jamais)\b(?: \w+){0,5}",
-    r"\bne (?:surtout )?(?:pas|jamais) (?:me |m |nous |vous |)(?:arreter|desabonner|desinscrire|stopper|cesser|supprimer|annuler|retirer|resilier)(?: \w+){0,5}",
-    r"(?<!vous )(?<!tu )(?<!ils )(?<!\bn )\b(?:arretez?|arretes|stoppez|stop|desabonnez|desinscrivez)(?: moi)? (?:surtout )?pas\b(?! mal)(?: \w+){0,4}",
-    r"^(?:surtout )?pas (?:de )?stop\b|\bne me suis (?:pas|jamais) (?:desabonn|desinscri)\w*|\bpourquoi (?:vous |tu |ils )?(?:avez|as|ont)(?: vous| tu| ils)? arret\w*(?: \w+){0,4}",
-    r"\b(?:veux|souhaite|desire|voudrais|aimerais|compte|vais) (?:surtout )?pas (?:etre |me |m |vous |que vous |)(?:arret\w*|desabonn\w*|desinscri\w*|stopp\w*|qu on arrete)(?: \w+){0,4}",
-    r"\bno quiero perder\w*(?: \w+){0,4}|\bnon (?:voglio|vorrei) perder\w*(?: \w+){0,4}",
-    r"\bno (?:quiero |me |nos |vayan a |)*(?:cancelar|cancele[ns]?|parar|pares|paren|pareis|stop|dej(?:es|en|eis) de|de[ns]? de baja"
-    r"|dar(?:me)? de baja|darme|borr(?:es|en)|elimin(?:es|en)|detengan)\b(?: \w+){0,4}",
-    r"\bh(?:o|oe)r(?:t|en) (?:\w+ )?(?:aktion\w*|angebote?|rabatte?|sale|ausverkauf|gutscheine?|verkauf|regen)\b(?: \w+){0,3} auf\b",
-    r"\b(?:nicht|nie|niemals)(?: bitte| sofort)? (?:stopp\w*|stop|aufhor\w*|aufhoer\w*|abmeld\w*|abbestell\w*|losch\w*|austrag\w*)",
-    r"\b(?:hor\w*|hoer\w*|stopp\w*|stop|meld\w*|losch\w*)(?: sie| mich| bitte| ihr){0,3} (?:bitte )?(?:nicht|nie)\b(?! mehr)(?: \w+){0,3}",
-    r"\bnon (?:mi |ci |vi |voglio |vorrei |dovete |)*(?:smett\w+|ferm\w+|cancell\w+|disiscri\w+|stoppa\w*|annull\w+|togli\w+|interromp\w+)(?: \w+){0,4}",
-    r"\bniet (?:meer )?(?:stopp\w*|stop|ophoud\w*|afmeld\w*|uitschrijv\w*|verwijder\w*)|\bstop\w* (?:\w+ )?niet\b(?! meer)",
+    r"\b(?:n|ne) (?:me |m |vous |nous |te |t |l |les |la )?"
+    r"(?:arret|desabonn|desinscri|stopp?|cess|supprim|annul|retir|resili|enlev)\w*(?: moi| surtout)? (?:surtout )?(?:pas|jamais)\bTIMES(?: MORE){0,5}",
+    r"\bne (?:surtout )?(?:pas|jamais) (?:me |m |nous |vous |)(?:arreter|desabonner|desinscrire|stopper|cesser|supprimer|annuler|retirer|resilier)TIMES(?: MORE){0,5}",
+    r"(?<!\bn )\b(?:arretez?|arretes|stoppez|stop(?= pas (?:les|vos|tes|la|l)\b| (?:surtout )?pas$)|desabonnez|desinscrivez)(?: moi)? (?:surtout )?pas\b(?! (?:mal|envie|interess\w*|interress\w*|d accord|besoin|content\w*|le temps|de (?:sms|pub)\w*))TIMES(?: MORE){0,4}",
+    r"^(?:surtout )?pas stop$|^surtout pas (?:de )?stop$|\bne me suis (?:pas|jamais) (?:desabonn|desinscri)\w*",
+    r"^(?:\w+ )?pourquoi (?:vous |tu |ils )?(?:avez|as|ont)(?: vous| tu| ils)? arrete[sr]?(?:$| (?:(?:les?|vos|tes|mes|ces|l|d|de|m|me|nous) )*(?:envoi|envoyer|ecrire|contacter|MSG)\b(?: MORE){0,4})",
+    r"(?:^|\b(?:je|j|on) )(?:(?:ne|n) )?(?:veux|veut|souhaite|desire|voudrais|aimerais)TIMES (?:surtout )?pas (?:(?:etre |me |m |se |s |vous |)(?:arreter?|desabonner?|desinscri(?:re|t)|stopper?)\b|que vous (?:arret|desabonn|desinscri|stopp)\w*|qu on arrete)(?: MORE){0,4}",
+    r"(?:^|\b(?:je|j|on) )(?:(?:ne|n) )?(?:compte|vais|va) (?:surtout )?pas (?:me |m )?(?:arreter|desabonner|desinscrire|stopper)(?: maintenant| tout de suite| de vos \w+)?$",
+    r"\bno quiero perder(?:me|nos)\b(?!.*\b(?:baja|stop|paren|parar|cancelar)\b)(?: MORE){0,4}|\bno quiero perder (?:(?:nada|las?|los|el|sus?|tus?|vuestr[ao]s|est[ae]s?|ningun\w*) ?)+(?:ofertas?|promo\w*|descuentos?|oportunidad\w*|noticias?|novedad\w*|mensajes?|$)",
+    r"\bnon (?:voglio|vorrei) perder(?:mi|ci)\b(?: MORE){0,4}|\bnon (?:voglio|vorrei) perdere (?:nulla|niente|(?:(?:le|la|l|i|gli|una|nessun\w*|vostr[aei]|quest\w) )+(?:offert\w+|promo\w*|scont\w*|occasion\w*|sald\w*|novita|messagg\w*|notizi\w*))",
+    r"\bno (?!quiero (?:cancele[ns]?|pare[ns]?|pares|pareis|dej(?:es|en|eis)|de[ns]?|borr(?:es|en)|elimin(?:es|en)|detengan)\b)(?:quiero |me |nos |vayan a |)*(?:cancelar|cancele[ns]?|parar|pares|paren|pareis|dej(?:es|en|eis) de|de[ns]? de baja"
+    r"|dar(?:me)? de baja|darme|borr(?:es|en)|elimin(?:es|en)|detengan)\bTIMES(?: MORE){0,4}",
+    r"^(?:(?:bis )?wann |wie lange )?h(?:o|oe)r(?:t|en) (?:d[ei][re]|das|diese[rs]?|[ei]ure?|ihre?)? ?(?:aktion\w*|angebote?|rabatte?|sale|ausverkauf|gutscheine?|verkauf|regen)\b(?: MORE){0,3} auf\b",
+    r"(?:^|\b(?:will|mochte|moechte|wollte|werde|bitte|danke|aber|doch|und) )(?:mich |uns )?(?:noch |bitte )?(?:nicht|nie|niemals)(?: bitte| sofort)? (?:stopp\w*|stop|aufhor\w*|aufhoer\w*|abmeld\w*|abbestell\w*)",
+    r"\b(?:nicht|nie|niemals)(?: bitte| sofort)? (?:losch\w*|austrag\w*)|\bich habe? mich (?:\w+ ){0,2}nicht abgemeldet\b|\bhabe? ich mich (?:\w+ ){0,2}nicht abgemeldet\b",
+    r"\b(?:hor\w*|hoer\w*|stopp\w*|stop|meld\w*|losch\w*)(?: sie| mich| bitte| ihr){0,3} (?:bitte )?(?:nicht|nie)\b(?! mehr)(?: MORE){0,3}",
+    r"\bnon (?!(?:voglio|vorrei) (?:cancellatemi|cancellami|smettete(?:la)?|disiscrivetemi|toglietemi|toglimi|annullate)\b)(?:mi |ci |vi |voglio |vorrei |dovete |)*(?:smett\w+|ferm\w+|cancell\w+|disiscri\w+|stoppa\w*|annull\w+|togli\w+|interromp\w+)TIMES(?: MORE){0,4}",
+    r"(?:^|\b(?:wil|wens|ga|gelieve|graag|aub|alstublieft|maar|en) )(?:me |mij |mezelf )?niet (?:meer )?(?:stopp\w*|stop|ophoud\w*|afmeld\w*|uitschrijv\w*)|\bniet verwijder\w*|\bstop\w* (?:\w+ )?niet\b(?! meer)",
     r"\b(?:meld|schrijf) (?:me|mij) niet (?:af|uit)",
 )
 """Not to stop."""
 
+OF_OTHERS = re.compile(
+    r"\b(?:why|how come|(?<!thank )(?<!love )(?<!beg )you|u|guys|they|people|company|pourquoi"
+    r"|(?<!je )(?<!\ba )(?<!chez )(?<!avec )vous(?! plait)|tu|ils|warum|wieso|sie|ihr|por que|ustedes"
+    r"|perche|voi|waarom|jullie)(?: (?!(?:i|we|je|j|ich|yo|io|ik|please|pls|svp|thanks|merci|bitte|surtout)\b)\w+){0,3} $"
+)
+"""Before a negation: it says what others do not do, and asks for nothing to go on."""
+
 OTHER_STOPS = _any(
     # English.
     r"\bstop(?:s|ped|ping)? (?:by|in|over|off|at|here|there|and (?:shop|go)|signs?|lights?|watch|press|motion|smoking|raining|working"
-    r"|crying|loss|for (?:lunch|coffee|gas|dinner|petrol|you|a|some)|on (?:the|my|our) way)\b(?! (?:once|sending|texting))(?: (?:\w+ )?\w+)?",
+    r"|crying|loss|for (?:lunch|coffee|gas|dinner|petrol|you|a|some)|on (?:the|my|our) way)\b(?! (?:once|sending|texting))(?: (?:\w+ )?MORE)?",
     r"\b(?:bus|tram|train|metro|next|last|first|second|pit|rest|truck|full|non|short|door|one|shuttle|taxi|quick|coffee|lunch|subway) ?stops?\b",
-    r"\b(?:didn t|doesn t|did not|does not) stop\b(?! (?:send|text|messag|call|contact|spam))|\b(?:has|have|had|it|phone|car|rain|clock|watch|heart|battery|music) stopped\b(?: \w+){0,2}",
-    r"\bstop (?:kidding|joking|teasing|worrying|laughing|crying|lying|it you|being|making)\b(?: \w+){0,3}",
+    r"\b(?:didn t|doesn t|did not|does not) stop\b(?! (?:send|text|messag|call|contact|spam))|\b(?:has|have|had|it|phone|car|rain|clock|watch|heart|battery|music) stopped\b(?: MORE){0,2}",
+    r"\bstop (?:kidding|joking|teasing|worrying|laughing|crying|lying|it you|being|making)\b(?: MORE){0,3}",
     r"\bcan t stop\b",
     r"\bcancel(?:l?ed|l?ing|lation|s)? (?:\w+ ){0,3}?(?:order|appointment|appt|booking|reservation|delivery|meeting|flight|tickets?|trip|class"
     r"|table|visit|payment|card|policy|insurance|contract|room|hotel|event|lesson|session|pickup|dinner|lunch|date)\b",
     r"\b(?:order|appointment|booking|reservation|delivery|flight|meeting|class|event|trip)(?: \w+){0,2} cancel\w*",
     r"\b(?:the|this|week|year|month|s|dead|book|front|back|high|low|other) end\b|\b(?:at|by|in) (?:the )?end\b|\bend (?:of|up|date)\b",
     r"\bquit (?:my|smoking|the|work|school|drinking|a|their|his|her)\b",
-    r"\bremove (?:the|it|this|that|an?|one|item)\b(?! (?:number|name))(?: \w+){0,2}",
+    r"\bremove (?:the|it|this|that|an?|one|item)\b(?! (?:number|name))(?: MORE){0,2}",
     # French.
     r"(?<!ca )(?<!cela )(?<!tout )\b(?:j|jm|m|s|t|ai|as|a|avons|ont|est|suis|jai|se|nous nous|vais) (?:m )?arret\w+"
-    r"\b(?! (?:ces|vos|les|tes|cet|cette|l envoi|d envoyer|tous|toutes|tout|svp|de (?:m|me|nous|recevoir))\b)(?: (?:de |a |au |chez |pour |l )?\w+)?",
+    r"\b(?! (?:ces|vos|les|tes|cet|cette|l envoi|d envoyer|tous|toutes|tout|svp|de (?:m|me|nous|recevoir))\b)(?: (?:de |a |au |chez |pour |l )?MORE)?",
     r"\barrets? (?:de |du |d |des |en |au )?(?:bus|tram\w*|train|metro|travail|maladie|cardiaque|cour|cassation|production|car|navette|jeu|gare|place|sport|tabac)\b",
-    r"\ba l arret\b|\barret a \w+|\bvous arreter (?:a|au|chez|pour)\b|\barret\w* (?:toi|vous) (?:a|au|chez|pour|la|ici|devant)\b(?: \w+)?|\barret le plus\b|\b(?:prochain|dernier|premier|mon|un|en|au|quel|sans|deux) arrets?\b(?! (?:de |des |d )?(?:vos|ces|tes|l envoi|MSG))",
+    r"\ba l arret\b|\barret a \w+|\bvous arreter (?:a|au|chez|pour)\b|\barret\w* (?:toi|vous) (?:a|au|chez|pour|la|ici|devant)\b(?: MORE)?|\barret le plus\b|\b(?:prochain|dernier|premier|mon|un|en|au|quel|sans|deux) arrets?\b(?! (?:de |des |d )?(?:vos|ces|tes|l envoi|MSG))",
     r"\b(?:annul|report|decal)\w* (?:\w+ ){0,3}?(?:commandes?|rdv|rendez vous|reservation|livraison|vol|billets?|table|seance|cours|achat|panier|paiement"
     r"|carte|visite|place|chambre|hotel|voyage|match)\b",
     r"\b(?:commande|rdv|rendez vous|reservation|vol|match|cours)(?: \w+){0,3} annule\w*",
     r"\b(?:faire|fait|fais|petit|auto|du) (?:un |petit |)*stop\b(?! \d)|\bstop (?:a|au|chez|dans|devant|pres)(?: l| la)? (?!\d|tous|toutes?|tout|ces|vos)\w+",
-    r"\bstop par (?:ici|la|chez|ce|cet|cette|le|l|mon|ma|notre|votre|paris|lyon|marseille)\b(?: \w+)?",
+    r"^stop par ici\b(?: MORE)?",
     # Spanish.
     r"\bcancel\w* (?:\w+ ){0,2}?(?:pedido|cita|reserva|compra|vuelo|billete|envio|entrega|orden)\b",
     r"\b(?:pedido|cita|reserva|vuelo)(?: \w+){0,2} cancel\w*",
-    r"\b(?:par|parar|parada|paro|paramos) (?:en|de autobus|a)\b(?: \w+)?",
+    r"\b(?:par|parar|parada|paro|paramos) (?:en|de autobus|a)\b(?: MORE)?",
     r"\b(?:planta|temporada|voz|batería|bateria|presion|esta|de|precio|estoy de) baja\b(?! (?:de|por favor))|\bbaja (?:el|la|los|del|medica|temporada)\b",
     # German.
     r"\b(?:termin\w*|bestellung|buchung|reservierung|flug|tisch)(?: \w+){0,3} (?:absag\w*|abgesagt|stornier\w*|kundig\w*|verschieb\w*|abbestell\w*)",
     r"\b(?:stornier|absag|kundig)\w* (?:\w+ ){0,3}?(?:termin\w*|bestellung|buchung|vertrag|wohnung)\b|\bstop?puhr\b|\b(?:nachster|zwischen) ?stopp?\b",
-    r"\b(?:habe|hat|hab) (?:\w+ )?(?:gestoppt|aufgehort)|\bhort? auf zu (?:regnen|rauchen)|\bstopp?(?:e|en)? (?:in|bei|am)\b(?: \w+)?",
+    r"\b(?:habe|hat|hab) (?:\w+ )?(?:gestoppt|aufgehort)|\bhort? auf zu (?:regnen|rauchen)|\bstopp?(?:e|en)? (?:in|bei|am)\b(?: MORE)?",
     # Italian.
     r"\b(?:annull|cancell|disd|spost)\w* (?:\w+ )?(?:l |il |la |mio |mia )*(?:ordine|appuntamento|prenotazione|volo|biglietto|consegna|visita)\b",
     r"\b(?:ordine|appuntamento|prenotazione|volo)(?: \w+){0,2} (?:annullat|cancellat)\w*|\bmi fermo\b|\bstop (?:al|alla|in|da)\b(?: \w+)?"
     r"|\b(?:mi|ci|vi|ti) basta\b|\bbasta (?:che|cosi|un|una|poco)\b",
     # Dutch.
     r"\b(?:bestelling|afspraak|reservering|tafel|vlucht)(?: \w+){0,3} (?:annuleer\w*|annuleren|afzeggen|verzetten|afmelden)",
-    r"\b(?:annuleer|zeg|verzet)\w* (?:\w+ ){0,3}?(?:bestelling|afspraak|reservering|vlucht)\b|\bik stop (?:met|bij|in|even)\b(?: \w+)?|\b(?:ben|is|zijn) gestopt\b(?: \w+)?",
+    r"\b(?:annuleer|zeg|verzet)\w* (?:\w+ ){0,3}?(?:bestelling|afspraak|reservering|vlucht)\b|\bik stop (?:met|bij|in|even)\b(?: MORE)?|\b(?:ben|is|zijn) gestopt\b(?: MORE)?",
 )
 """The word, about something else."""
 
@@ -200,9 +231,9 @@ STOP_MESSAGES = _any(
     r"\b(?:revoke|withdraw)\w* (?:\w+ )?(?:my |all )?(?:consent|permission)|\bi (?:hereby )?(?:revoke|withdraw)\b|\bi object\b|\b(?:want|like|wish|asking|need) (?:you |u )?to stop\b(?! by)|\bdo not call\b|\bif (?:you|u) (?:do not|don t|dont) stop",
     r"\b(?:cancel|end) (?:(?:my|the|these|this|all|your|sms|text) )*(?:subscription|sub|MSG)\b|^no more(?: please| thanks| pls)?$|\b(?:don t|do not|dont) want (?:this|these|it|them|any)(?: any ?more)?$|\bturn off (?:\w+ )?MSG|\bstop (?:my )?subscription|\bno longer (?:interested|subscribe)",
     # French.
-    r"(?<!ai )(?<!jai )(?<!y a )(?<!as )(?<!recois )(?<!recoit )(?<!recu )(?<!avez )(?<!a )\b(?:plus|pas|marre|assez|jamais|rien|zero|aucune?|raz|ras le bol|fini)"
+    r"(?<!ai )(?<!jai )(?<!y a )(?<!as )(?<!recois )(?<!recoit )(?<!recu )(?<!avez )(?<!a )\b(?!(?:pas|aucun) (?:de |d )?\w+ (?:depuis |avant )*hier\b)(?:plus|pas|marre|assez|jamais|rien|zero|aucune?|raz|ras le bol|fini)"
     r" (?:(?:de|d|des|vos|tous|tes|ces|les|recevoir|le|la|besoin|vouloir) )*(?:sms|mms|textos?|messages?|mess|msgs?|pubs?|publicites?|mails?|emails?|notifs?|notifications?"
-    r"|relances?|appels?|spams?|newsletters?|demarchage|prospection|sollicitations?)\b(?! (?:de sa|recu|de ma|de mon|s affiche|depuis|hier|aujourd))",
+    r"|relances?|appels?|spams?|newsletters?|demarchage|prospection|sollicitations?)\b(?! (?:de sa|recu|de ma|de mon|s affiche))",
     r"\b(?:veu[xt]|souhait\w*|desir\w*|voudrais|aimerais|voul\w+|envie)(?: \w+){0,2}? (?:plus|pas|pu|aucun\w*|jamais|rien)\b(?! (?:rater|manquer|louper|perdre|oublier))"
     r"(?: \w+){0,4}? (?:recevoir|MSG|contact\w*|entendre|appel\w*|sollicit\w*|demarch\w*|derang\w*|de vous|vos|d etre)\b",
     r"\b(?:n en|en|nen) (?:veu[xt]|voul\w+) (?:plus|pas|pu)\b|\b(?:veu[xt]|voul\w+|souhait\w*) (?:plus|pu|pas) (?:de|d|des|tout ca|vos|rien)(?: vos| vous| tout)?(?: MSG)?$",
@@ -249,9 +280,12 @@ STOP_MESSAGES = _any(
     r"\bverwijder (?:me|mij|mijn \w+|m n \w+|dit nummer)\b|\bmijn nummer(?: \w+){0,3} verwijder\w*",
     r"\bgeen (?:\w+ ){0,2}?(?:sms\w*|sms jes|MSG|contact|mails) (?:meer|a ?u ?b|svp|graag|alstublieft)\b|\b(?:wil|wens|hoef)(?: \w+){0,2} geen (?:\w+ )?MSG\b|^(?:graag )?geen (?:\w+ )?(?:reclame|sms\w*|berichten)$",
     r"\b(?:niet|nooit) (?:meer|langer|weer) (?:\w+ ){0,3}?(?:sms\w*|bel\w*|app\w*|stur\w*|contact\w*|ontvang\w*|lastig\w*|mail\w*|benader\w*|bericht\w*|gebeld)",
-    r"\b(?:sms|bel|app|stuur|mail|contacteer|benader)t? (?:me|mij|ons)(?: \w+){0,2}? (?:niet|geen|nooit|niks)\b|\bniet (?:bellen|smsen|sturen|storen)\b|\bhou(?:d|dt)?(?: \w+){0,4} op\b(?! (?:de hoogte|dit moment))|\bkap(?:pen)? (?:er|hier)?mee\b|\bkap(?:pen)? met (?:\w+ )?MSG|\bstop(?:pen)? met (?!roken|werken)\w+",
+    r"\b(?:sms|bel|app|stuur|mail|contacteer|benader)t? (?:me|mij|ons)(?: \w+){0,2}? (?:niet|geen|nooit|niks)\b|\bniet (?:bellen|smsen|sturen|storen)\b|(?!\bhou(?:d|dt)? (?:me|mij|ons|hem|haar|u|jullie) (?:\w+ ){0,3}op de hoogte)(?:(?<!\bik )|(?!\w+ op dit moment (?:\w+ )?van (?!(?:\w+ ){0,3}MSG)))\bhou(?:d|dt)?(?: \w+){0,4} op\b|\bkap(?:pen)? (?:er|hier)?mee\b|\bkap(?:pen)? met (?:\w+ )?MSG|\bstop(?:pen)? met (?!roken|werken)\w+",
     r"\blaat (?:me|mij|ons)(?: \w+)? met rust|\bik (?:wil|hoef) (?:dit|deze|jullie)(?: \w+)? niet(?: meer)?$|\bschrijf (?:\w+ )?uit$|\bik wil (?:hier )?(?:van af|eraf|me afmelden|niet meer)\b|\btrek mijn toestemming in",
-    # Sent before, and sent again in other words.
+    # Said before, and said again in other words.
+    r"\b(?:how many times|combien de fois|cuantas veces|quante volte)(?: \w+){0,4} (?:say|send|text|write|type|reply|tell|dire|envoyer|ecrire|taper|decir|enviar|escribir|scrivere|inviare)(?: \w+){0,2} (?:stopp?|baja|arret\w*)\b",
+    r"\b(?:envoyer|dire|ecrire|taper) stop (?:encore )?(?:combien de|\w+) fois\b|\bwie oft(?: \w+){0,2} ich(?: \w+){0,2} stopp? (?:sagen|schreiben|senden|schicken)|\bhoe vaak(?: \w+){0,2} ik(?: \w+){0,2} stop (?:zeggen|sturen|schrijven)",
+    r"\bno quiero (?:mas )?pare[ns]?\b|\bpor que no me (?:dan|dais|da) de baja\b|\bno me (?:han|habeis|ha) dado de baja\b|(?<!habe )(?<!hab )(?<!ich )\bmich (?:\w+ ){0,3}nicht abgemeldet\b|\bperche non mi (?:cancell|disiscriv|togli)\w*|\bperdere? (?:mas |altro )?(?:tiempo|tempo) con (?:\w+ ){0,3}MSG",
     r"\b(?:already|again|i|we|you|deja|have) (?:already )?(?:said|sent|replied|texted|told|wrote|asked) (?:\w+ ){0,3}?stop\b",
     r"\b(?:envoye|ecrit|mis|repondu|tape|dit|demande|envoi|redis|redit|dis|repete)(?: \w+){0,3} (?:stop|arret\w*|desabo\w*)\b(?! a)",
     r"\b(?:dije|dicho|enviado|puse|pedi)(?: \w+){0,2} (?:stop|baja)\b|\b(?:schon|bereits)(?: \w+){0,3} stopp?\b|\b(?:gia|ho)(?: \w+){0,3} stop\b|\b(?:al|heb)(?: \w+){0,4} stop\b",

@@ -38,6 +38,23 @@ def test_no_stop_is_missed_and_few_are_invented() -> None:  # R18
     assert len(wrong) <= len(replies) // 50
 
 
+@pytest.mark.long
+def test_a_keyword_after_anything_else_is_never_lost() -> None:
+    """A negation or a question ends where a keyword follows: with and without a mark between them."""
+    keywords = ("stop", "STOP", "unsubscribe me", "désabonnez-moi", "stopp", "abmelden", "afmelden", "cancellatemi")
+    quotes = ("A aimé", "Liked", "Loved", "Laughed at")  # A tap-back, which quotes our message to its end.
+    others = [reply for label, _, reply in labelled() if label is Meaning.OTHER and not reply.startswith(quotes)]
+    lost = [
+        f"{reply}{mark} {keyword}"
+        for reply in others
+        for keyword in keywords
+        for mark in ("", ".")
+        if not (reply.endswith(("bus", "tram")) and not mark)  # "Bus stop" is a place.
+        and read(f"{reply}{mark} {keyword}").meaning is Meaning.OTHER
+    ]
+    assert not lost
+
+
 @pytest.mark.parametrize(
     ("reply", "meaning"),
     [
@@ -75,6 +92,8 @@ def test_no_text_takes_long() -> None:
         "je veux plus " * 130,
         "no more of these your the " * 60,
         "not " * 400,
+        "you don't stop " * 110,
+        "je ne veux pas me desabonner " * 55,
         "".join(letters.choice("stop arretx'.-\u0301") for _ in range(2_000)),
     ]
     begun = time.process_time()
