@@ -35,6 +35,8 @@ from consent_service import trace_context
 
 Outcome = RecordedDecision | SubmissionInvalidError
 
+_TOO_MANY_ADDRESSES = "too_many_addresses"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LedgerContext:
@@ -67,6 +69,32 @@ def record(
     wrong_notices = notices.refusals(connection, accepted, context.notices)
     known = deduplication.find(connection, context.keyring, accepted)
     return _Batch(connection, context, accepted, known, excess, wrong_notices, lane=lane).write()
+
+
+def record_refusals(
+    connection: Connection, context: LedgerContext, accepted: Sequence[ValidDecision], *, lane: Lane
+) -> list[Outcome]:
+    """As `record`, of a person's refusals without event ids: what would give the subject one address too many is
+    recorded of the subject, and of the address, apart. Then there are more outcomes than decisions."""
+    recorded = record(connection, context, accepted, lane=lane)
+    found: list[Outcome] = []
+    parts: list[ValidDecision] = []
+    for each, outcome in zip(accepted, recorded, strict=True):
+        if (both := apart(each, outcome)) is not None:
+            parts += both
+        else:
+            found.append(outcome)
+    return [*found, *record(connection, context, parts, lane=lane)]
+
+
+def apart(submitted: ValidDecision, outcome: Outcome) -> tuple[ValidDecision, ValidDecision] | None:
+    """The refusal of the address and that of the subject, where one of both is not recorded since the subject would
+    have too many addresses; else None. Pure."""
+    if submitted.status == GIVEN or not isinstance(outcome, SubmissionInvalidError):
+        return None
+    if all(each.code != _TOO_MANY_ADDRESSES for each in outcome.faults):
+        return None
+    return replace(submitted, subject_ref=None), replace(submitted, address=None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -427,7 +455,7 @@ def links_exceeded(pointer: str, context: LedgerContext) -> FieldViolation:
     """What is wrong where a subject would have more addresses than it may."""
     return FieldViolation(
         pointer=pointer,
-        code="too_many_addresses",
+        code=_TOO_MANY_ADDRESSES,
         cure=f"a subject has at most {context.most_addresses} addresses: is this reference one person's? Withdraw by"
         " address alone (leave subject_ref out), or unlink addresses that are no longer the person's",
     )

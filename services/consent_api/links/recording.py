@@ -8,12 +8,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from consent_api.domain.validation import BY_LINK, ValidationRules, ValidDecision, validate
-from consent_api.errors import ChoiceRefusedError, SubmissionInvalidError
+from consent_api.errors import ChoiceRefusedError, LedgerUnavailableError, SubmissionInvalidError
 from consent_api.http.group_commit import GroupCommit
 from consent_api.http.metrics import ApiMetrics
 from consent_api.ledger.deduplication import RecordedDecision
 from consent_api.ledger.idempotency import Request
-from consent_api.ledger.submissions import Submission
+from consent_api.ledger.recording import apart
+from consent_api.ledger.submissions import Completed, Parsed, Results, Submission
 from consent_contracts.decisions import EVERY_PURPOSE, GIVEN
 
 log = logging.getLogger(__name__)
@@ -47,24 +48,49 @@ class Choices:
 
         Each use of a link is a choice of its own: someone may opt in and use an old link again a minute later.
         """
-        submission = Submission(
-            request=Request(tenant=tenant, key=f"{SENDER} {secrets.token_hex(16)}", content=b""),
-            parse=lambda now: [self._read(tenant, fields, now) for fields in chosen(now)],
-            answer=lambda parsed, results: None,
-        )
-        done = await self._commits.commit_grouped(submission)
-        recorded = [each for each in done.results if isinstance(each, RecordedDecision)]
-        for read, result in zip(done.parsed, done.results, strict=True):
+        done = await self._commit(tenant, lambda now: [self._read(tenant, fields, now) for fields in chosen(now)])
+        results = await self._without_links(tenant, done)
+        recorded = [each for each in results if isinstance(each, RecordedDecision)]
+        for read, result in zip(done.parsed, results, strict=True):
             channel = read.channel if isinstance(read, ValidDecision) else None
             outcome = "recorded" if isinstance(result, RecordedDecision) else "refused"
             self._metrics.decided(outcome, channel, bulk=False)
-        if len(recorded) < len(done.results):
-            faults = {
-                f"{e.pointer} {e.code}" for r in done.results if not isinstance(r, RecordedDecision) for e in r.faults
-            }
+        if len(recorded) < len(results):
+            faults = {f"{e.pointer} {e.code}" for r in results if not isinstance(r, RecordedDecision) for e in r.faults}
             log.error("a choice on a page was refused", extra={"tenant": tenant, "why": ", ".join(sorted(faults))})
             raise ChoiceRefusedError("a rule of this installation refuses the choice", recorded=bool(recorded))
         return recorded
+
+    async def _commit(self, tenant: str, parse: Callable[[int], Parsed]) -> Completed:
+        request = Request(tenant=tenant, key=f"{SENDER} {secrets.token_hex(16)}", content=b"")
+        submission = Submission(request=request, parse=parse, answer=lambda parsed, results: None)
+        return await self._commits.commit_grouped(submission)
+
+    async def _without_links(self, tenant: str, done: Completed) -> Results:
+        """The results, where a refusal that would give its subject too many addresses is recorded of the address and of
+        the subject, apart: by its decision of the address."""
+        results = list(done.results)
+        both = {
+            at: parts
+            for at, (read, result) in enumerate(zip(done.parsed, results, strict=True))
+            if isinstance(read, ValidDecision) and (parts := apart(read, result)) is not None
+        }
+        if not both:
+            return results
+        try:
+            then = await self._commit(
+                tenant,
+                lambda now: [
+                    replace(part, effective_at=now, recorded_at=now) for parts in both.values() for part in parts
+                ],
+            )
+        except LedgerUnavailableError:
+            if any(isinstance(each, RecordedDecision) for each in results):
+                return results
+            raise
+        for at, of_address, of_subject in zip(both, then.results[::2], then.results[1::2], strict=True):
+            results[at] = of_address if isinstance(of_subject, RecordedDecision) else of_subject
+        return results
 
     def _read(self, tenant: str, fields: Fields, now: int) -> ValidDecision | SubmissionInvalidError:
         try:

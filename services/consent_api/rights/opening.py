@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 from consent_api.domain.validation import ValidationRules, named_address, subject_reference
 from consent_api.errors import FieldViolation, SubmissionInvalidError
 from consent_api.ledger.lanes import Lane
-from consent_api.ledger.recording import LedgerContext, record
+from consent_api.ledger.recording import LedgerContext, record_refusals
 from consent_api.rights import objection, requests
 from consent_api.rights.person_ref import PersonRef
 from consent_api.rights.requests import Kind, NewRequest, RightsRequest, State
@@ -48,7 +48,7 @@ def open_request(
         return opened
     persons = [new.person] if also is None else [new.person, also]
     objections = [decision for each in persons for decision in objection.decisions(each, rules, now=now)]
-    recorded = record(connection, context, objections, lane=Lane.LIVE)
+    recorded = record_refusals(connection, context, objections, lane=Lane.LIVE)
     faults = [fault for each in recorded if isinstance(each, SubmissionInvalidError) for fault in each.faults]
     if faults:
         raise SubmissionInvalidError(faults)

@@ -77,6 +77,18 @@ def person(client: TestClient) -> Iterator[TestClient]:
         yield person
 
 
+@pytest.fixture
+def full(ledger: Ledger, api_key: str, tmp_path: Path) -> Iterator[TestClient]:
+    """The API of an installation in which a subject has two addresses at most."""
+    small = Ledger(engine=ledger.engine, context=replace(ledger.context, most_addresses=2))
+    headers = {"Authorization": f"Bearer {api_key}", "Accept-Language": "en"}
+    theme = themes(tmp_path)["acme"]
+    everywhere = {"channels": ["email", "sms", "voice"], "sale_or_share": True}
+    sold = replace(theme, purposes=tuple(each.model_copy(update=everywhere) for each in theme.purposes))
+    with TestClient(instance(small, CollectorRegistry(), {"acme": sold}), headers=headers) as full:
+        yield full
+
+
 def make(client: TestClient, **wanted: str) -> dict[str, Any]:
     response = client.post("/v1/links", json={"links": [wanted]})
     assert response.status_code == 200, response.text
@@ -417,6 +429,38 @@ def test_a_number_that_is_linked_later_inherits_that_all_is_refused(person: Test
     assert "All messages – Text messages (SMS)" in receipt.text
     grant(client, "sms", subject_ref="customer-1", address=PHONE)  # An hour old.
     assert not permitted(client, "sms", address=PHONE)
+
+
+@pytest.mark.parametrize("way", ["refuse", "objection", "gpc", "request"])
+@pytest.mark.parametrize("is_linked", [True, False])
+def test_a_refusal_of_a_subject_with_as_many_addresses_as_it_may_have_is_recorded(
+    full: TestClient, engine: Engine, way: str, is_linked: bool
+) -> None:
+    who = {"subject_ref": "customer-1", "channel": "sms", "address": PHONE}
+    grant(full, "sms", "promotions", address=PHONE, **({"subject_ref": "customer-1"} if is_linked else {}))
+    grant(full, "voice", "promotions", address=PHONE)
+    for address in ("one@example.com", "two@example.com")[: 1 if is_linked else 2]:
+        grant(full, "email", "promotions", subject_ref="customer-1", address=address)
+    path = make(full, **who)["preferences"].removeprefix(PUBLIC_URL)
+    if way == "refuse":
+        answer = full.post(path, data={"form": form_of(full.get(path).text), "action": "refuse"})
+        assert "All messages" in answer.text
+    elif way == "objection":
+        form = form_of(full.get(f"{path}/rights").text)
+        answer = full.post(f"{path}/rights", data={"form": form, "kind": "objection"})
+        assert "Done" in answer.text
+    elif way == "gpc":
+        answer = full.post("/v1/gpc", json=who)
+    else:
+        body = {**who, "kind": "objection", "identity": "operator", "identity_note": "by letter"}
+        answer = full.post("/v1/rights/requests", json=body, headers={"Idempotency-Key": str(uuid4())})
+    assert answer.status_code in (200, 201), answer.text
+    for channel in ("sms", "voice"):
+        assert not permitted(full, channel, "promotions", PHONE), channel
+    assert not permitted(full, "email", "promotions", "one@example.com")
+    with engine.connect() as connection:
+        linked = "SELECT count(*) FROM subject_addresses WHERE unlinked_at IS NULL"
+        assert connection.execute(text(linked)).scalar_one() == 2
 
 
 def test_a_form_counts_for_its_own_link_and_from_its_own_page(
