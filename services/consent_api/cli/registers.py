@@ -46,6 +46,7 @@ def registers() -> None:
 @click.option(
     "--as-of", type=click.DateTime(["%Y-%m-%d"]), required=True, help="Day (UTC) on which the register was issued."
 )
+@click.option("--replace", is_flag=True, help="The day of the last load was a mistake: FILE may be older than that.")
 @click.option("--column", help="Name of the column with the addresses, or its number from 1. Left out: found out.")
 @click.option("--no-header", "header", flag_value=False, default=True, help="The first line is a person's.")
 @click.option("--encoding", help="Of the addresses, if neither UTF-8 nor UTF-16 with a byte order mark: cp1252.")
@@ -67,6 +68,7 @@ def load_register(
     name: str,
     file: Path,
     as_of: datetime,
+    replace: bool,
     column: str | None,
     header: bool,
     encoding: str | None,
@@ -173,6 +175,7 @@ def load_register(
                 opened,
                 rules,
                 partitions=settings.partitions,
+                replaces=replace,
                 on_invalid=on_invalid,
                 on_begin=lambda: acts.record(Act.REGISTER_LOADED, tenant=register.tenant, object_id=act),
                 waiting=lambda _: say(f"{name} waits: the bulk lane is more than a minute late"),

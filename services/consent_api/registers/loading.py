@@ -120,6 +120,7 @@ def load(
     rules: ValidationRules,
     *,
     partitions: int,
+    replaces: bool = False,
     on_invalid: Callable[[InvalidLine], None],
     on_begin: Callable[[], None] = lambda: None,
     waiting: Callable[[float], None] = lambda age: None,
@@ -127,15 +128,16 @@ def load(
     require_keys: Callable[[], None] = lambda: None,
 ) -> Counts:
     """Can be repeated, also after an interruption. Each line that holds no address is given to ``on_invalid``.
-    ``on_begin`` is called once the file is accepted, before the first decision; ``waiting`` before each wait for the
-    bulk lane, with the age of its resolved timestamp in seconds. ``progress``: bytes of the file so far.
-    ``require_keys`` is called before each transaction, and raises where the hash keys have changed.
-    RegisterNotLoadedError, LedgerUnavailableError, FileNotReadableError, OSError."""
+    ``replaces``: the day of the last load was a mistake, so that the file may be older. ``on_begin`` is called once the
+    file is accepted, before the first decision; ``waiting`` before each wait for the bulk lane, with the age of its
+    resolved timestamp in seconds. ``progress``: bytes of the file so far. ``require_keys`` is called before each
+    transaction, and raises where the hash keys have changed. RegisterNotLoadedError, LedgerUnavailableError,
+    FileNotReadableError, OSError."""
     [age] = ledger.transact(lambda c: table.ages(c, [file.register]))
-    if age.as_of is not None and file.as_of < age.as_of:
+    if age.as_of is not None and file.as_of < age.as_of and not replaces:
         raise RegisterNotLoadedError(
             f"{file.register.name} of {_day(age.as_of)} was loaded before, which is newer: load the file that was"
-            " issued last, with its day"
+            " issued last, with its day; or repeat this with --replace if that day was a mistake"
         )
     if file.register.region:
         rules = replace(rules, default_region=file.register.region)
@@ -248,8 +250,7 @@ def _write(
         [
             (after[name], purpose)
             for name, purpose in product(named, register.purposes)
-            if chunk.lines[name[2]].number not in refused
-            and listed.get((after[name], purpose), file.as_of - 1) < file.as_of
+            if chunk.lines[name[2]].number not in refused and listed.get((after[name], purpose)) != file.as_of
         ],
         as_of=file.as_of,
     )

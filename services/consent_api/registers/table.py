@@ -32,7 +32,7 @@ SELECT :tenant, :register, address_id, purpose, :as_of
 FROM unnest(CAST(:ids AS bigint[]), CAST(:purposes AS text[])) AS new (address_id, purpose)
 ORDER BY address_id, purpose
 ON CONFLICT (tenant, register, address_id, purpose)
-DO UPDATE SET as_of = excluded.as_of WHERE register_entries.as_of < excluded.as_of
+DO UPDATE SET as_of = excluded.as_of
 """)
 
 Slot = tuple[int, str]

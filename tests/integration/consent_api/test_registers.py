@@ -210,6 +210,17 @@ def test_an_older_file_than_the_last_is_not_loaded(ledger: Ledger, loading: Load
     assert age == RegisterAge(register=TPS, as_of=days_ago(2))
 
 
+def test_a_load_with_a_day_that_was_a_mistake_can_be_replaced(ledger: Ledger, loading: Loading, tmp_path: Path) -> None:
+    loading(ANN, BEN, days=0)
+    older = opened(tmp_path, ANN, BEN, days=9)
+    counts = load(ledger, older, RULES, partitions=4, replaces=True, on_invalid=lambda _: None)
+    end(ledger, older, counts)
+    [age] = ledger.transact(lambda c: table.ages(c, [TPS]))
+    assert (age.as_of, counts.recorded) == (days_ago(9), 0)
+    assert loading(BEN, days=5).recorded == 0
+    assert loading(ANN, BEN, days=0).recorded == 1  # Ann was missing in between.
+
+
 def test_a_file_that_changes_meanwhile_is_not_the_register(ledger: Ledger, tmp_path: Path) -> None:
     file = opened(tmp_path, ANN, days=2)
 
