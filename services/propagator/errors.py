@@ -8,6 +8,7 @@ PropagatorError
 │   ├── MisconfiguredError         wrong credentials, certificate or URL: a person must act; alerts loudly
 │   │   └── UnknownTargetsError    these groups, lists or senders are unknown or take no more; the others go on
 │   └── SendNotAllowedError        the guard refused before the request left: nothing was sent
+├── NotLookedUpError               a provider did not answer what no push depends on: reported, and pushes go on
 ├── PushNotBuildableError          one push cannot be made from its entry: concerns that address alone
 ├── TenantMismatchError            an entry of another tenant reached a destination: never sent, a bug
 ├── SenderFencedError              another process is the active sender: this one may record nothing more
@@ -91,6 +92,10 @@ class SendNotAllowedError(CallFailedError):
 
     def __init__(self) -> None:
         super().__init__("not_allowed", "this process is not surely the active sender, or the state has changed")
+
+
+class NotLookedUpError(PropagatorError):
+    """Why something is not known of the account, for a person."""
 
 
 class PushNotBuildableError(PropagatorError):

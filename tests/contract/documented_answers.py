@@ -264,14 +264,14 @@ async def start(provider: Provider, server: Server, answer: dict[str, Any]) -> R
     server.answer = answer
     connector = provider.connector(server.url)
     try:
-        await connector.verify(budget=CountedBudget())
+        found = await connector.verify(budget=CountedBudget())
     except (ThrottledError, DestinationDownError) as error:
         return Result(("retried",), str(error), None)
     except MisconfiguredError as error:
         return Result(("held",), str(error), None)
     finally:
         await connector.close()
-    return Result(("accepted",), "", None)
+    return Result(("accepted",), (found and found.doubt) or "", None)
 
 
 def _classes(pushes: Sequence[Push], outcomes: Sequence[Outcome]) -> Classes:

@@ -388,7 +388,7 @@ async def test_no_server_is_down_and_the_guard_is_not_asked(rig: Rig) -> None:
     await rig.send(rig.push(2))  # a token, a check of the group: what precedes the call itself
     asked = []
     connector = rig.open(url="http://127.0.0.1:9")
-    if rig.case.name != "webhook":
+    if rig.case.name in ("sendgrid", "genesys"):  # Pushes of the others do not depend on what they look up.
         with pytest.raises(DestinationDownError):
             await connector.verify(budget=CountedBudget())
     with pytest.raises(DestinationDownError) as raised:

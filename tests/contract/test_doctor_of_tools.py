@@ -41,6 +41,8 @@ class Tool:
     asked: str
     lacking: tuple[SandboxConfig, Result, str] | None
     path: str = ""
+    pushes_wait: bool = False
+    """Whether pushes depend on the look-ups."""
     options: dict[str, str] = field(default_factory=dict)
 
     def entry(self, url: str, directory: Path, **changes: Any) -> str:
@@ -80,7 +82,7 @@ TOOLS = [
         lacking=(
             SandboxConfig(twilio=TwilioAccount(api_key_reads_services=False)),
             Result.WARNING,
-            "the permission to read them",
+            "the permission to read it",
         ),
     ),
     Tool(
@@ -96,6 +98,7 @@ TOOLS = [
             Result.WARNING,
             "asm.groups.suppressions.create",
         ),
+        pushes_wait=True,
     ),
     Tool(
         connector="genesys",
@@ -110,6 +113,7 @@ TOOLS = [
             Result.FAULT,
             "outbound:dncList:view",
         ),
+        pushes_wait=True,
         options={"login_url": "URL/genesys"},
     ),
     Tool(
@@ -252,8 +256,9 @@ async def test_a_tool_that_does_not_answer_in_time(sandbox: Sandbox, tool: Tool)
     account = "webhook/crm" if tool.connector == "webhook" else tool.connector
     await sandbox.order("POST", "/_control/faults", {"account": account, "kind": "hang", "seconds": 2, "times": 0})
     found = await sandbox.one(tool, timeout=0.3)
-    assert (found.result, found.found) == (Result.FAULT, "not verified: timeout: no response within 0.3 s")
-    assert "`timeout_seconds`" in found.cure
+    assert found.result is (Result.FAULT if tool.pushes_wait else Result.WARNING)
+    assert "timeout: no response within 0.3 s" in found.found
+    assert ("`timeout_seconds`" in found.cure) is tool.pushes_wait
 
 
 @pytest.mark.parametrize("tool", [*ASKED, UNASKED], ids=named)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from consent_http.ssrf import PublicOnlyResolver
 from propagator.config.model import Destination
@@ -23,7 +23,7 @@ class DestinationVerification:
     requests: int = 0
     """How many were made: 0 where the tool has none that changes nothing there."""
     failure: CallFailedError | None = None
-    warnings: Sequence[str] = ()
+    found: Verified = field(default_factory=Verified)
 
     @property
     def verified(self) -> bool:
@@ -41,8 +41,14 @@ class DestinationVerification:
                 return [f"not verified: {self.failure}"]
 
     @property
+    def warnings(self) -> Sequence[str]:
+        return [*self.found.ineffective.values(), *filter(None, [self.found.doubt])]
+
+    @property
     def shown(self) -> str:
         """What is known where nothing failed."""
+        if self.found.doubt is not None:
+            return "nothing was found that keeps pushes from being tried"
         if self.requests:
             return "takes our credentials, and knows every target that can be looked up"
         return (
@@ -57,27 +63,27 @@ class DestinationVerification:
 
 
 async def verify(destination: Destination) -> DestinationVerification:
-    """Look the account and its targets up, at the destination's own pace. A tool that is asked nothing is connected to.
-    Changes nothing there."""
-    limits = destination.limits
+    """Look the account and its targets up, at the destination's own pace. Where that shows less than all, a connection
+    is made to where pushes go. Changes nothing there."""
+    limits, connection = destination.limits, destination.connection
     limiter = RateLimiter(
         per_second=limits.calls_per_second,
         burst=limits.burst,
         clock=asyncio.get_running_loop().time,
     )
     budget = _CountingBudget(limiter.budget(live=True))
-    connector = destination.connector_type.build(destination.connection)
+    connector = destination.connector_type.build(connection)
     try:
-        found = await connector.verify(budget=budget)
-        if not budget.requests and (url := destination.connection.url) is not None:
-            is_public_only = destination.connection.options.get("allow_private") is False
-            resolver = PublicOnlyResolver() if is_public_only else None
+        found = await connector.verify(budget=budget) or Verified()
+        url = connection.url or destination.connector_type.host
+        if url is not None and (found.doubt is not None or not budget.requests):
+            resolver = PublicOnlyResolver() if connection.options.get("allow_private") is False else None
             await connect(url, timeout_seconds=CONNECT_SECONDS, resolver=resolver)
     except CallFailedError as error:
         return DestinationVerification(requests=budget.requests, failure=error)
     finally:
         await connector.close()
-    return DestinationVerification(requests=budget.requests, warnings=_warnings(found or Verified()))
+    return DestinationVerification(requests=budget.requests, found=found)
 
 
 class _CountingBudget:
@@ -90,10 +96,3 @@ class _CountingBudget:
     async def spend(self) -> None:
         self.requests += 1
         await self._budget.spend()
-
-
-def _warnings(found: Verified) -> list[str]:
-    warnings = list(found.ineffective.values())
-    if found.doubt is not None:
-        warnings.append(found.doubt)
-    return warnings

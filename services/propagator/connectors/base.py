@@ -193,7 +193,8 @@ class Connector(Protocol):
 
     async def verify(self, *, budget: CallBudget) -> Verified | None:
         """Check at the provider what would otherwise go wrong silently (groups, lists, credentials). None: there is
-        nothing else to find out there.
+        nothing else to find out there. A look-up on which pushes do not depend keeps none waiting: that it could not
+        be made is a doubt.
 
         Raises UnknownTargetsError once every target is checked and some are wrong, any other MisconfiguredError when a
         person must act before anything can be pushed, DestinationDownError or ThrottledError when it could not be
@@ -223,6 +224,8 @@ class ConnectorType:
     """Required credentials: name -> help."""
     optional_credentials: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Option] = field(default_factory=dict)
+    host: str | None = None
+    """Where pushes go without a `url`; None: there is no such host."""
     url_required: bool = False
     same_targets: bool = False
     """Whether `purposes: same` makes sense: the tool knows our purposes by our names (webhooks)."""

@@ -25,6 +25,8 @@ from propagator.connectors.call_traces import RequestSpans
 from propagator.errors import CallFailedError, DestinationDownError, MisconfiguredError, SendNotAllowedError
 
 MAX_RESPONSE_BYTES = 2 * 2**20
+MAX_DOUBT_SECONDS = 5.0
+"""Of a look-up that pushes do not depend on: a firewall that drops its packets delays the first push by no more."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -95,7 +97,7 @@ class HttpClient:
     """One account's connections, made lazily inside the running loop."""
 
     def __init__(self, *, timeout_seconds: float, connections: int, resolver: AbstractResolver | None = None) -> None:
-        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
+        self._seconds = timeout_seconds
         self._connections = connections
         self._resolver = resolver
         self._session: aiohttp.ClientSession | None = None
@@ -109,10 +111,12 @@ class HttpClient:
         headers: Mapping[str, str],
         body: bytes | None = None,
         guard: Guard | None = None,
+        most_seconds: float | None = None,
     ) -> HttpResponse:
         """Spend one request of `budget`, then, within the time-out, send once and read the whole response.
 
-        `guard` is given when the request changes something at the provider. Raises DestinationDownError when no whole
+        `guard` is given when the request changes something at the provider, `most_seconds` where it is to take less
+        than the time-out. Raises DestinationDownError when no whole
         response came (the request may have been executed all the same), MisconfiguredError when no attempt can succeed,
         SendNotAllowedError when the guard refused.
         """
@@ -125,6 +129,7 @@ class HttpClient:
                 headers={**headers, **request_spans.headers()},
                 body=body,
                 send_guard=_SendGuard(guard=guard, budget=budget),
+                seconds=self._seconds if most_seconds is None else min(most_seconds, self._seconds),
             )
         except CallFailedError as error:
             request_spans.end(method, target.host, error=error.reason)
@@ -138,13 +143,25 @@ class HttpClient:
             self._session = None
 
     async def _send(
-        self, method: str, url: URL, *, headers: Mapping[str, str], body: bytes | None, send_guard: _SendGuard
+        self,
+        method: str,
+        url: URL,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        send_guard: _SendGuard,
+        seconds: float,
     ) -> HttpResponse:
         token = _send_guard.set(send_guard)
         try:
             # Not followed: a redirect would carry the address and the credentials to another party.
             async with self._opened().request(
-                method, url, headers=headers, data=body, allow_redirects=False
+                method,
+                url,
+                headers=headers,
+                data=body,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=seconds),
             ) as response:
                 if not send_guard.writes:
                     raise _cut()  # A response to another request: this one was not written yet.
@@ -154,7 +171,7 @@ class HttpClient:
         except PrivateTargetError as error:
             raise _private_target(error) from None
         except TimeoutError:
-            raise DestinationDownError("timeout", f"no response within {self._timeout.total:g} s") from None
+            raise DestinationDownError("timeout", f"no response within {seconds:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
             raise _as_call_failure(error) from None
         finally:
@@ -168,7 +185,6 @@ class HttpClient:
             )
             self._session = aiohttp.ClientSession(
                 connector=connector,
-                timeout=self._timeout,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 request_class=_GuardedRequest,
                 headers={"User-Agent": "consent-relay"},

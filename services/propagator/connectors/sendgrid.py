@@ -32,7 +32,7 @@ from propagator.connectors.base import (
     Verified,
 )
 from propagator.connectors.bisect import BatchRefused, bisect_batch
-from propagator.connectors.http import HttpClient, HttpResponse
+from propagator.connectors.http import MAX_DOUBT_SECONDS, HttpClient, HttpResponse
 from propagator.connectors.responses import parsed, parsed_error, raise_for_status, words
 from propagator.errors import CallFailedError, DestinationDownError, MisconfiguredError, UnknownTargetsError
 
@@ -122,21 +122,24 @@ class SendGrid:
         self._checked_at[target] = time.monotonic()
 
     async def _find_missing_scopes(self, budget: CallBudget) -> Verified:
-        """That they cannot be read is raised only where no group was looked up, so that something shows that the key is
-        good."""
-        needed = {_scope(each, "create") for each in self._targets}
+        """That they cannot be read is reported. Where no group was looked up, SendGrid's own 401 is raised: the key is
+        not good."""
         try:
-            response = await self._http.call("GET", self._scopes, budget=budget, headers=self._headers)
-            if response.status == 403:
-                return Verified(doubt="403: the API key may not list its scopes, so none is known to be missing")
-            raise_for_status(response)
-            if response.status != 200:
-                raise DestinationDownError("malformed", f"{response.status} where 200 was due")
-            missing = needed - {each for each in parsed(response, _Scopes).scopes if isinstance(each, str)}
+            response = await self._http.call(
+                "GET", self._scopes, budget=budget, headers=self._headers, most_seconds=MAX_DOUBT_SECONDS
+            )
         except CallFailedError as error:
-            if all(target == GLOBAL for target in self._targets):
-                raise
             return Verified(doubt=f"scopes of the API key not read: {error}")
+        if response.status == 401 and _errors(response) and all(target == GLOBAL for target in self._targets):
+            raise_for_status(response)
+        if response.status == 403:
+            return Verified(doubt="403: the API key may not list its scopes, so none is known to be missing")
+        found = parsed_error(response, _Scopes) if response.status == 200 else None
+        if found is None:
+            return Verified(doubt=f"scopes of the API key not read: {response.status} without a list of them")
+        missing = {_scope(each, "create") for each in self._targets} - {
+            each for each in found.scopes if isinstance(each, str)
+        }
         return Verified(doubt=f"the API key needs the scope {', '.join(sorted(missing))}" if missing else None)
 
     async def _suppress(
@@ -224,6 +227,7 @@ def _in_force(target: str) -> str:
 
 TYPE = ConnectorType(
     name="sendgrid",
+    host=HOST,
     channels=frozenset({"email"}),
     credentials={
         "api_key": "an API key with the scopes asm.groups.read, asm.groups.suppressions.create and .delete, and for"

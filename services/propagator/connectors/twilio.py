@@ -2,7 +2,7 @@
 
 Docs: POST https://accounts.twilio.com/v1/Consents/Bulk, and error 30646. There is nothing to read back. The account is
 looked up by GET /2010-04-01/Accounts/{Sid}.json of api.twilio.com, which API keys other than main ones may not, and
-Messaging Services by GET /v1/Services of messaging.twilio.com.
+Messaging Services by GET /v1/Services of messaging.twilio.com. Pushes depend on neither host.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import urlencode
+from typing import Any, TypeVar
+from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
@@ -36,9 +36,17 @@ from propagator.connectors.base import (
     Verified,
 )
 from propagator.connectors.bisect import BatchRefused, bisect_batch
-from propagator.connectors.http import HttpClient, HttpResponse, basic
+from propagator.connectors.http import MAX_DOUBT_SECONDS, HttpClient, HttpResponse, basic
 from propagator.connectors.responses import parsed, parsed_error, raise_for_status, words
-from propagator.errors import DestinationDownError, MisconfiguredError, UnknownTargetsError
+from propagator.errors import (
+    CallFailedError,
+    DestinationDownError,
+    MisconfiguredError,
+    NotLookedUpError,
+    UnknownTargetsError,
+)
+
+T = TypeVar("T")
 
 HOST = "https://accounts.twilio.com"
 ACCOUNTS_HOST = "https://api.twilio.com"
@@ -63,6 +71,7 @@ _PASSING = {"INTERNAL_SERVER_ERROR", _BAD_DATE}
 _ACCOUNT = re.compile(r"AC[0-9a-fA-F]{32}")
 _SERVICE = re.compile(r"MG[0-9a-fA-F]{32}")
 _NOT_FOUND = 20404
+_NOT_ACTIVE = 20005
 _MAY_NOT = 70051
 """Of a restricted API key that lacks a permission."""
 _SENDER = re.compile(r"MG[0-9a-fA-F]{32}|\+[1-9][0-9]{6,14}|[0-9]{5,6}")
@@ -130,33 +139,31 @@ class Twilio:
     async def verify(self, *, budget: CallBudget) -> Verified | None:
         """Twilio takes our credentials, the account is active, and every Messaging Service exists.
 
-        Whether it may write consents is not asked, as no call tries one without writing it; neither are numbers and
-        short codes looked up: the first push reports one that Twilio does not know. An API key that may not read
-        Messaging Services is reported, not raised, as it may write consents all the same.
+        Only what Twilio itself says against a push is raised: it rejects the credentials, the account is not active,
+        a Messaging Service does not exist. That something is not looked up is reported, as pushes go to another host
+        and path. Whether the account may write consents is not asked, as no call tries one without writing it; neither
+        are numbers and short codes looked up: the first push reports one that Twilio does not know.
         """
         services = [each for each in self._targets if _SERVICE.fullmatch(each)]
+        doubts: list[str] = []
+        try:
+            if _ACCOUNT.fullmatch(self._sid):
+                await self._check_account(budget)
+            elif not services:  # Of an API key the account is not known: any list of it shows that the key is good.
+                _read(await self._look_up(f"{self._services}?PageSize=1", budget), _Services)
+        except NotLookedUpError as error:
+            doubts.append(
+                f"{'account' if _ACCOUNT.fullmatch(self._sid) else 'Messaging Services'} not looked up: {error}"
+            )
         wrong: dict[str, str] = {}
-        if _ACCOUNT.fullmatch(self._sid):
-            await self._check_account(budget)
-        elif not services:  # Of an API key the account is not known: any list of it shows that the key is good.
-            response = await self._look_up(f"{self._services}?PageSize=1", budget)
-            if _may_not(response):
-                return _not_looked_up(response)
-            _check_lookup(response)
-            parsed(response, _Services)
-        for service in services:
-            response = await self._look_up(f"{self._services}/{service}", budget)
-            if _may_not(response):
-                return _not_looked_up(response)
-            if response.status == 404 and _code(response) == _NOT_FOUND:
-                wrong[service] = f"Messaging Service {service} does not exist in this account: correct `purposes`"
-                continue
-            _check_lookup(response)
-            if parsed(response, _Service).sid not in (None, service):
-                raise DestinationDownError("malformed", "200 with another Messaging Service than was asked for")
+        try:
+            for service in services:
+                wrong |= await self._check_service(service, budget)
+        except NotLookedUpError as error:
+            doubts.append(f"Messaging Services not looked up: {error}")
         if wrong:
             raise UnknownTargetsError("sender", wrong)
-        return None
+        return Verified(doubt="; ".join(doubts)) if doubts else None
 
     async def push(self, pushes: Sequence[Push], *, guard: Guard, budget: CallBudget) -> Sequence[Outcome]:
         async def attempt(part: Sequence[Push]) -> Sequence[Outcome] | BatchRefused:
@@ -181,14 +188,35 @@ class Twilio:
         await self._http.close()
 
     async def _check_account(self, budget: CallBudget) -> None:
-        response = await self._look_up(f"{self._accounts}/{self._sid}.json", budget)
-        _check_lookup(response)
-        account = parsed(response, _Account)
+        account = _read(await self._look_up(f"{self._accounts}/{self._sid}.json", budget), _Account)
         if account.status in ("suspended", "closed"):
             raise MisconfiguredError("account", f"Twilio has {account.status} the account: ask its support")
 
+    async def _check_service(self, service: str, budget: CallBudget) -> dict[str, str]:
+        """It with the fix, where Twilio says that it does not exist."""
+        response = await self._look_up(f"{self._services}/{service}", budget)
+        if response.status == 404 and _code(response) == _NOT_FOUND:
+            return {service: f"Messaging Service {service} does not exist in this account: correct `purposes`"}
+        if _read(response, _Service).sid not in (None, service):
+            raise NotLookedUpError("200 with another Messaging Service than was asked for")
+        return {}
+
     async def _look_up(self, url: str, budget: CallBudget) -> HttpResponse:
-        return await self._http.call("GET", url, budget=budget, headers=self._authorization)
+        """Raises NotLookedUpError where no answer comes, MisconfiguredError where Twilio takes nothing of us."""
+        try:
+            response = await self._http.call(
+                "GET", url, budget=budget, headers=self._authorization, most_seconds=MAX_DOUBT_SECONDS
+            )
+        except CallFailedError as error:
+            raise NotLookedUpError(f"{urlsplit(url).netloc}: {error}") from None
+        code = _code(response)
+        problem = f"{response.status} {_problem(response)}".rstrip()
+        if response.status in (401, 403) and code == _NOT_ACTIVE:
+            raise MisconfiguredError("account", f"{problem}: the account is not active: ask Twilio's support")
+        if response.status == 401 and code not in (None, _MAY_NOT):
+            hint = "check account_sid and auth_token, and that Twilio has not suspended the account"
+            raise MisconfiguredError("credentials", f"{problem}: {hint}")
+        return response
 
     def _item(self, push: Push) -> str:
         item = {
@@ -233,27 +261,19 @@ def _check(response: HttpResponse) -> None:
         raise DestinationDownError("malformed", f"{response.status} where 201 was due")
 
 
-def _check_lookup(response: HttpResponse) -> None:
-    """Returns for 200. Raises for everything else."""
-    if response.status in (401, 403):
-        hint = "check account_sid and auth_token, and that Twilio has not suspended the account"
-        raise MisconfiguredError("credentials", f"{f'{response.status} {_problem(response)}'.rstrip()}: {hint}")
-    raise_for_status(response)
-    if response.status >= 400:
-        problem = f"{response.status} {_problem(response)}".rstrip()
-        raise MisconfiguredError(f"http_{response.status}", f"{problem}: check account_sid and `url`")
-    if response.status != 200:
-        raise DestinationDownError("malformed", f"{response.status} where 200 was due")
-
-
-def _may_not(response: HttpResponse) -> bool:
-    """Whether Twilio knows the key, which lacks a permission."""
-    return response.status == 403 or (response.status == 401 and _code(response) == _MAY_NOT)
-
-
-def _not_looked_up(response: HttpResponse) -> Verified:
+def _read(response: HttpResponse, format_: type[T]) -> T:
+    """What a look-up found. NotLookedUpError where it did not."""
     problem = f"{response.status} {_problem(response)}".rstrip()
-    return Verified(doubt=f"Messaging Services not looked up: {problem}: give the API key the permission to read them")
+    if response.status == 403 or (response.status == 401 and _code(response) == _MAY_NOT):
+        raise NotLookedUpError(f"{problem}: give the credentials the permission to read it")
+    if 300 <= response.status < 500 and response.status != 429:
+        raise NotLookedUpError(f"{problem}: what `url` names, if it is set, has to serve this path too")
+    if response.status != 200:
+        raise NotLookedUpError(problem)
+    try:
+        return parsed(response, format_)
+    except DestinationDownError as error:
+        raise NotLookedUpError(str(error)) from None
 
 
 def _problem(response: HttpResponse) -> str:
@@ -344,6 +364,7 @@ def _in_force(_target: str) -> str:
 
 TYPE = ConnectorType(
     name="twilio",
+    host=HOST,
     channels=frozenset({"sms"}),
     credentials={
         "account_sid": "the account's SID (AC...) or an API key's (SK...)",

@@ -29,10 +29,11 @@ from propagator.connectors.base import (
     Outcome,
     Push,
     Retryable,
+    Verified,
 )
-from propagator.connectors.http import HttpClient
+from propagator.connectors.http import MAX_DOUBT_SECONDS, HttpClient
 from propagator.connectors.responses import raise_for_status
-from propagator.errors import MisconfiguredError
+from propagator.errors import CallFailedError, MisconfiguredError
 
 MESSAGE_TYPE = "suppression.updated"
 CONNECTIONS = 16
@@ -55,22 +56,27 @@ class Webhook:
             resolver=None if allow_private else PublicOnlyResolver(),
         )
 
-    async def verify(self, *, budget: CallBudget) -> None:
+    async def verify(self, *, budget: CallBudget) -> Verified | None:
         """The receiver accepts our signature, where the destination has a `check_url`: Standard Webhooks has no request
-        without a message, so without one there is nothing to ask."""
+        without a message, so without one there is nothing to ask.
+
+        Only 401 is raised, by which the receiver says that it does not. Anything else is reported: it is said of
+        another URL than that of the messages.
+        """
         if not self._check_url:
-            return
-        response = await self._http.call(
-            "GET", self._check_url, budget=budget, headers=self._signed(f"check_{secrets.token_hex(16)}", b"")
-        )
-        if response.status in (401, 403):
-            raise MisconfiguredError(
-                "credentials", f"{response.status}: the receiver does not take our signature: check `secret`"
+            return None
+        headers = self._signed(f"check_{secrets.token_hex(16)}", b"")
+        try:
+            response = await self._http.call(
+                "GET", self._check_url, budget=budget, headers=headers, most_seconds=MAX_DOUBT_SECONDS
             )
-        if response.status == 429 or response.status >= 500:
-            raise_for_status(response)
+        except CallFailedError as error:
+            return Verified(doubt=f"`options.check_url`: {error}")
+        if response.status == 401:
+            raise MisconfiguredError("credentials", "401: the receiver does not take our signature: check `secret`")
         if not 200 <= response.status < 300:
-            raise MisconfiguredError(f"http_{response.status}", f"{response.status}: check `options.check_url`")
+            return Verified(doubt=f"`options.check_url`: {response.status} where 2xx or 401 was due")
+        return None
 
     async def push(self, pushes: Sequence[Push], *, guard: Guard, budget: CallBudget) -> Sequence[Outcome]:
         (push,) = pushes

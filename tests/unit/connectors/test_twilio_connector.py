@@ -431,7 +431,8 @@ async def test_a_key_that_may_not_read_services_may_send_all_the_same(
     found = await connector.verify(budget=CountedBudget())
     assert found is not None
     assert found.doubt == (
-        "Messaging Services not looked up: 403 70051 Authorization Failed: give the API key the permission to read them"
+        "Messaging Services not looked up: 403 70051 Authorization Failed:"
+        " give the credentials the permission to read it"
     )
     (outcome,) = await connector.push([push(1, target=targets[0])], guard=allowed, budget=CountedBudget())
     assert isinstance(outcome, Accepted)

@@ -7,6 +7,7 @@ import pytest
 from consent_service.doctor.findings import Result
 from propagator.cli.doctor import cure_of, judge
 from propagator.cli.verification import DestinationVerification
+from propagator.connectors.base import Verified
 from propagator.errors import (
     CallFailedError,
     DestinationDownError,
@@ -36,7 +37,11 @@ UNKNOWN = UnknownTargetsError("list", {"7": "list 7 does not exist", "8": "list 
             False,
             [(Result.FAULT, "list 7 does not exist"), (Result.FAULT, "list 8 does not exist")],
         ),
-        (DestinationVerification(warnings=["no campaign"]), False, [(Result.WARNING, "no campaign")]),
+        (
+            DestinationVerification(found=Verified(ineffective={"t1": "no campaign"})),
+            False,
+            [(Result.WARNING, "no campaign")],
+        ),
     ],
 )
 def test_a_tool_that_does_not_know_us_is_a_fault(
