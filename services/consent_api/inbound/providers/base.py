@@ -17,10 +17,10 @@ from consent_privacy.addresses import PHONE_CHANNELS
 MOST_FIELDS = 500
 """Of a form: providers send some twenty."""
 CLOCK_SKEW_SECONDS = 300
-OF_NUMBERS = frozenset({"email"})
+NEVER_MAIL = frozenset({"email"})
 """`Provider.not_on` of one that reports telephone numbers."""
-OF_MAIL = PHONE_CHANNELS
-"""Of one that reports e-mail addresses."""
+NEVER_PHONES = PHONE_CHANNELS
+"""`Provider.not_on` of one that reports e-mail addresses."""
 
 
 class Kind(StrEnum):

@@ -11,7 +11,7 @@ from typing import Any
 
 from consent_api.inbound.providers import delivery_status, shared_secret
 from consent_api.inbound.providers.base import (
-    OF_MAIL,
+    NEVER_PHONES,
     Account,
     InboundEvent,
     Kind,
@@ -64,4 +64,4 @@ def _events(item: dict[str, Any]) -> Sequence[InboundEvent] | None:
     ]
 
 
-PROVIDER = Provider(read=_read, longest_body=1_048_576, again=429, requires=frozenset({"secrets"}), not_on=OF_MAIL)
+PROVIDER = Provider(read=_read, longest_body=1_048_576, again=429, requires=frozenset({"secrets"}), not_on=NEVER_PHONES)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 
 from consent_api.inbound.providers import standard
-from consent_api.inbound.providers.base import OF_MAIL, Account, Payload, Provider, Webhook
+from consent_api.inbound.providers.base import NEVER_PHONES, Account, Payload, Provider, Webhook
 from consent_api.inbound.providers.mail_reports import LONGEST, read_report
 
 
@@ -19,4 +19,6 @@ def _read(webhook: Webhook, account: Account, now: int) -> Payload:
     return Payload(events=read_report(webhook.body, account.open_link, name=name))
 
 
-PROVIDER = Provider(read=_read, longest_body=LONGEST, in_thread=True, requires=frozenset({"secrets"}), not_on=OF_MAIL)
+PROVIDER = Provider(
+    read=_read, longest_body=LONGEST, in_thread=True, requires=frozenset({"secrets"}), not_on=NEVER_PHONES
+)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from consent_api.inbound.providers import shared_secret
 from consent_api.inbound.providers.base import (
-    OF_MAIL,
+    NEVER_PHONES,
     Account,
     InboundEvent,
     Kind,
@@ -47,4 +47,4 @@ def _kind(event: str, reason: str) -> Kind:
 
 
 # 410 would disable the webhook.
-PROVIDER = Provider(read=_read, probed=True, requires=frozenset({"secrets"}), not_on=OF_MAIL)
+PROVIDER = Provider(read=_read, probed=True, requires=frozenset({"secrets"}), not_on=NEVER_PHONES)

@@ -13,7 +13,7 @@ from typing import Any
 from consent_api.inbound.providers import delivery_status
 from consent_api.inbound.providers.base import (
     CLOCK_SKEW_SECONDS,
-    OF_MAIL,
+    NEVER_PHONES,
     Account,
     InboundEvent,
     Kind,
@@ -78,4 +78,4 @@ def _event(event: Mapping[str, Any], token: str) -> InboundEvent:
 
 
 # 406 would end its attempts.
-PROVIDER = Provider(read=_read, requires=frozenset({"secrets"}), not_on=OF_MAIL)
+PROVIDER = Provider(read=_read, requires=frozenset({"secrets"}), not_on=NEVER_PHONES)

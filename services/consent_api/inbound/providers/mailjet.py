@@ -9,7 +9,7 @@ from typing import Any
 
 from consent_api.inbound.providers import delivery_status, shared_secret
 from consent_api.inbound.providers.base import (
-    OF_MAIL,
+    NEVER_PHONES,
     Account,
     InboundEvent,
     Kind,
@@ -53,4 +53,4 @@ def _event(item: dict[str, Any]) -> InboundEvent | None:
     )
 
 
-PROVIDER = Provider(read=_read, longest_body=1_048_576, requires=frozenset({"secrets"}), not_on=OF_MAIL)
+PROVIDER = Provider(read=_read, longest_body=1_048_576, requires=frozenset({"secrets"}), not_on=NEVER_PHONES)

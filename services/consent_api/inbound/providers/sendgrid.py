@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from consent_api.inbound.providers import delivery_status
 from consent_api.inbound.providers.base import (
-    OF_MAIL,
+    NEVER_PHONES,
     Account,
     InboundEvent,
     Kind,
@@ -102,4 +102,4 @@ def _event(item: dict[str, Any]) -> InboundEvent | None:
     )
 
 
-PROVIDER = Provider(read=_read, longest_body=1_048_576, requires=frozenset({"secrets"}), not_on=OF_MAIL)
+PROVIDER = Provider(read=_read, longest_body=1_048_576, requires=frozenset({"secrets"}), not_on=NEVER_PHONES)

@@ -14,7 +14,7 @@ import urllib.parse
 from collections.abc import Mapping
 
 from consent_api.inbound.providers.base import (
-    OF_NUMBERS,
+    NEVER_MAIL,
     Account,
     InboundEvent,
     Kind,
@@ -113,5 +113,5 @@ PROVIDER = Provider(
     answer=b"<Response></Response>",
     media_type="text/xml",
     requires=frozenset({"secrets", "url"}),
-    not_on=OF_NUMBERS,
+    not_on=NEVER_MAIL,
 )

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from consent_api.inbound.providers.base import (
     CLOCK_SKEW_SECONDS,
-    OF_NUMBERS,
+    NEVER_MAIL,
     Account,
     InboundEvent,
     Kind,
@@ -153,4 +153,4 @@ def _number(msisdn: str) -> str:
 
 
 # Some of its webhooks come unsigned, and signed when they are sent again: after 5xx, not after 4xx.
-PROVIDER = Provider(read=_read, unsigned=503, requires=frozenset({"secrets"}), not_on=OF_NUMBERS)
+PROVIDER = Provider(read=_read, unsigned=503, requires=frozenset({"secrets"}), not_on=NEVER_MAIL)
