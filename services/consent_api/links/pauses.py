@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Row, text
 
 from consent_api.domain.validation import ValidDecision
 from consent_api.errors import LedgerContendedError, LedgerUnavailableError, TransactionTooLongError
-from consent_api.ledger import addresses, database, subjects, tables
+from consent_api.ledger import addresses, database, lanes, subjects, tables
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.recording import LedgerContext, record
@@ -216,8 +216,8 @@ class PauseEnder:
         context = self._ledger.context
         try:
             return self._ledger.write(Lane.LIVE, lambda c, now: end_due(c, context, now)), 0
-        except (LedgerContendedError, TransactionTooLongError):
-            return 0, 0  # The next turn may find them free.
+        except (LedgerContendedError, TransactionTooLongError) as error:
+            log.info("ending pauses one by one", extra={"why": type(error).__name__})
         except LedgerUnavailableError:
             raise
         except Exception as error:
@@ -225,7 +225,10 @@ class PauseEnder:
         ended = failed = 0
         for row in self._ledger.transact(_over):
             try:
-                ended += self._ledger.write(Lane.LIVE, partial(_end_one, row, context))
+                # Without patience: the batch has had it, and fifty that are held would take minutes.
+                ended += self._ledger.transact(partial(_end_one, row, context), limit_seconds=Lane.LIVE.limit_seconds)
+            except (LedgerContendedError, TransactionTooLongError):
+                continue  # The next turn may find it free.
             except LedgerUnavailableError:
                 raise
             except Exception:
@@ -240,8 +243,8 @@ def _over(connection: Connection) -> Sequence[Row[Any]]:
     return connection.execute(_OVER, {"now": database.clock(connection), "most": _AT_ONCE}).all()
 
 
-def _end_one(row: Row[Any], context: LedgerContext, connection: Connection, now: int) -> int:
-    return end_due(connection, context, now, only=row)
+def _end_one(row: Row[Any], context: LedgerContext, connection: Connection) -> int:
+    return end_due(connection, context, lanes.limit(connection, Lane.LIVE), only=row)
 
 
 def _postpone(row: Row[Any], connection: Connection) -> None:

@@ -101,8 +101,8 @@ def unsubscribe_path(client: TestClient, purpose: str = "promotions", address: s
     return url.removeprefix(PUBLIC_URL)
 
 
-def preferences_path(client: TestClient, **more: str) -> str:
-    url: str = make(client, channel="email", address=EMAIL, **more)["preferences"]
+def preferences_path(client: TestClient, *, address: str = EMAIL, **more: str) -> str:
+    url: str = make(client, channel="email", address=address, **more)["preferences"]
     return url.removeprefix(PUBLIC_URL)
 
 
@@ -647,6 +647,37 @@ def test_a_pause_that_another_session_holds_is_heard_of(
         assert [turn(), turn()] == [(0, 0.0, 0), (0, 1.0, 1)]
         assert not permitted(client)
     assert [turn(), turn()] == [(1, 1.0, 0), (0, 1.0, 0)]
+    assert permitted(client)
+
+
+def test_a_person_whom_another_session_holds_stops_no_other_pause(
+    person: TestClient,
+    client: TestClient,
+    ledger: Ledger,
+    owner_engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("consent_api.ledger.ledger.PATIENCE_SECONDS", 0.0)
+    others = ("first@example.com", "last@example.com")
+    for number, address in enumerate((others[0], EMAIL, others[1])):
+        grant(client, subject_ref=f"customer-{number}", address=address)
+        path = preferences_path(client, address=address, subject_ref=f"customer-{number}")
+        person.post(path, data={"form": form_of(person.get(path).text), "email.promotions": "pause_30"})
+    thirty_days_pass(owner_engine)
+    health, failures = Health(), Counter("failures", "", registry=(registry := CollectorRegistry()))
+    ender = PauseEnder(ledger, health=health, failures=failures)
+    with owner_engine.connect() as session:
+        held = session.execute(
+            text("SELECT decision_id::text FROM pauses WHERE subject_ref = 'customer-1'")
+        ).scalar_one()
+        session.execute(text("SELECT FROM subjects WHERE subject_ref = 'customer-1' FOR UPDATE"))
+        assert [ender.turn(), ender.turn()] == [2, 0]
+        assert [permitted(client, address=each) for each in (others[0], EMAIL, others[1])] == [True, False, True]
+    [named] = [record.decision_ids for record in caplog.records if hasattr(record, "decision_ids")]
+    assert named == [held]
+    assert registry.get_sample_value("failures_total") == 1.0
+    assert ender.turn() == 1
     assert permitted(client)
 
 
