@@ -82,10 +82,10 @@ def findings(history: History, *, silent: Collection[str], not_ready: Mapping[st
 
 def kept_share(history: History, destination: str) -> float | None:
     """Of the live revocations of the last 15 minutes, those that the destination took within 5 s. None: none was, and
-    none waits. While one has waited for longer, what waits counts as not taken in time."""
+    none waits. While one has waited for longer, those that wait count as not taken in time."""
     taken, in_time = (history.total(each, destination) for each in (questions.REVOCATIONS, questions.IN_TIME))
     is_late = (history.now(questions.OLDEST, destination) or 0.0) > questions.PROMISED_SECONDS
-    waiting = (history.now(questions.BACKLOG_LIVE, destination) or 0.0) if is_late else 0.0
+    waiting = (history.now(questions.WAITING, destination) or 0.0) if is_late else 0.0
     return min(in_time / (taken + waiting), 1.0) if taken + waiting else None
 
 

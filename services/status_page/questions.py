@@ -57,6 +57,7 @@ IN_TIME = query(
     "propagator", "propagation_latency_seconds_bucket", "count", by=_OF, class_=_LIVE, action="suppress", le="5.0"
 )
 OLDEST = query("propagator", "propagation_oldest_pending_revocation_seconds", "max", by=_OF, class_=_LIVE)
+WAITING = query("propagator", "propagation_backlog", "sum", by=_OF, class_=_LIVE, kind="suppress")
 BACKLOG_LIVE = query("propagator", "propagation_backlog", "sum", by=_OF, class_=_LIVE)
 BACKLOG_BULK = query("propagator", "propagation_backlog", "sum", by=_OF, class_="bulk")
 DOWN = query("propagator", "propagation_breaker_open", "max", by=_OF)
@@ -112,7 +113,19 @@ OF_DESTINATION = (
     ),
 )
 _FINDINGS = (
-    *(REVOCATIONS, IN_TIME, OLDEST, BACKLOG_LIVE, BACKLOG_BULK, DOWN, VERIFIED, PAUSED, IMPOSSIBLE, QUARANTINED),
+    *(
+        REVOCATIONS,
+        IN_TIME,
+        OLDEST,
+        WAITING,
+        BACKLOG_LIVE,
+        BACKLOG_BULK,
+        DOWN,
+        VERIFIED,
+        PAUSED,
+        IMPOSSIBLE,
+        QUARANTINED,
+    ),
     *(INEFFECTIVE, DELIVERED_UNTIL, ACTIVE_SENDERS, LIST_AGE, INBOUND_LIST_AGE, HOLES, OPEN_TRANSACTION),
     *(LAG_MEASURED_AGO, LAG, GATE_USABLE, OUTBOX_AGE, OVERDUE, *WRONG_ENTRIES, *DEAD_LETTERS),
 )

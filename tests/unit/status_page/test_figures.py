@@ -71,6 +71,26 @@ def test_what_waits_for_longer_than_promised_counts_as_late(quiet: Figures, faul
     assert tool(faulty, "twilio-fr").kept == pytest.approx(tool(quiet, "twilio-fr").kept, abs=0.01)
 
 
+def test_of_what_waits_for_longer_than_promised_only_revocations_count() -> None:
+    seen = Observed([Target(name="propagator", process="propagator", url="http://a:1")], stages(TOPICS), interval=5.0)
+    of = {"destination": "tool", "class": "live"}
+    for at, taken in ((0.0, 0.0), (5.0, 90.0)):
+        latency = {**of, "channel": "sms", "action": "suppress"}
+        samples = {
+            "consent_relay_propagation_latency_seconds_count": [Sample(latency, taken)],
+            "consent_relay_propagation_latency_seconds_bucket": [Sample({**latency, "le": "5.0"}, taken)],
+            "consent_relay_propagation_oldest_pending_revocation_seconds": [Sample(of, 60.0)],
+            "consent_relay_propagation_backlog": [
+                Sample({**of, "kind": "suppress"}, 10.0),
+                Sample({**of, "kind": "permit"}, 1_000.0),
+                Sample({**of, "kind": "record"}, 1_000.0),
+            ],
+            "consent_relay_propagation_breaker_open": [Sample({"destination": "tool"}, 0.0)],
+        }
+        seen.add({"propagator": Answer(samples=samples)}, at=BEGAN + at, elapsed=at)
+    assert tool(figures(seen), "tool").kept == pytest.approx(90 / 100)
+
+
 @pytest.mark.long
 def test_a_stage_of_a_silent_process_has_no_answer_since(faulty: Figures) -> None:
     of_list = next(each for each in faulty.stages if each.name == "list")
