@@ -21,7 +21,7 @@ WHERE l.subject_id = :subject_id AND l.address_id = ANY(CAST(:address_ids AS big
 
 
 class _Subject(Enum):
-    """Of a link: whether its address is theirs now."""
+    """Of a link, as its address is theirs or not."""
 
     PROVEN = auto()
     LEFT = auto()
