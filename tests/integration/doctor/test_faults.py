@@ -167,7 +167,7 @@ def test_a_secret_that_other_users_can_read(installation: Installation) -> None:
     installation.keyring.chmod(0o644)
     report = run("--process", "api")
     assert report.code == 2
-    assert report.faults == {"secret files", "keyring", "files of the API"}
+    assert report.faults == {"secret files", "keyring", "files of the API", "registers"}
     assert report.one("secret files")["cure"].startswith(f"chmod 600 {installation.keyring}")
     secrets = re.findall(r'secret = "([^"]+)"', installation.keyring.read_text())
     assert secrets

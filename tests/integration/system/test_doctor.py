@@ -9,9 +9,11 @@ import sys
 from pathlib import Path
 
 from local_stack.stack import Stack
+from tests.support import registers
 
 
 def test_the_running_system_has_no_fault(system: Stack) -> None:
+    registers.load(system.endpoints)
     command = Path(sys.executable).with_name("consent-relay")
     ended = subprocess.run(
         [command, "doctor", "--json"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -91,9 +92,13 @@ def test_a_check_that_comes_after_one_that_is_not_made_here_is_made() -> None:
 
 def test_progress_names_what_is_being_made(released: threading.Event) -> None:
     seen: list[tuple[int, tuple[str, ...]]] = []
-    runner.run(
-        [hanging("slow", released), well("quick")], progress=lambda done, names: seen.append((done, tuple(names)))
-    )
+
+    def progress(done: int, names: Sequence[str]) -> None:
+        seen.append((done, tuple(names)))
+        if done == 1:
+            released.set()
+
+    runner.run([replace(hanging("slow", released), seconds=30.0), well("quick")], progress=progress)
     assert (1, ("slow",)) in seen
     assert seen[-1] == (2, ())
 
