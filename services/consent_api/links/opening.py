@@ -6,8 +6,7 @@ import ipaddress
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter, HTTPException, Request, Response
-from starlette.routing import Match
+from fastapi import APIRouter, Request, Response
 
 from consent_api.errors import ChoiceRefusedError, ConsentApiError, InvalidTokenError, LedgerUnavailableError
 from consent_api.http.metrics import ApiMetrics
@@ -71,15 +70,12 @@ def start_path(prefix: str, tenant: str) -> str:
 
 
 def routes(links: LinkPages) -> APIRouter:
-    """Below the paths of links, what is no page: a link that was cut, for instance. After all others. What takes forms
-    alone is answered 405, as it would be without these."""
+    """Below the paths of links, what is no page: a link that was cut, for instance. After all others."""
     router = APIRouter(include_in_schema=False)
 
     @router.api_route("/u/{rest:path}", methods=["GET", "HEAD"])
     @router.api_route("/p/{rest:path}", methods=["GET", "HEAD"])
     async def look(request: Request) -> Response:
-        if any(route.matches(request.scope)[0] is Match.PARTIAL for route in request.app.routes):
-            raise HTTPException(405)
         return links.nowhere(request)
 
     return router
