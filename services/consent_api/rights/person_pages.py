@@ -51,6 +51,7 @@ def routes(ledger: Ledger, rules: ValidationRules, links: LinkPages) -> APIRoute
     own = PersonPages(ledger, rules, links)
 
     @router.api_route("/p/{token}/rights", methods=["GET", "HEAD"])
+    @router.api_route("/p/{token}/rights/data", methods=["GET", "HEAD"])  # The target of its form.
     async def look(token: str, request: Request) -> Response:
         return await own.show(request, token, "/rights", lambda opened: own.overview(opened, token))
 
