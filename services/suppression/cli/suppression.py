@@ -13,10 +13,8 @@ def suppression() -> None:
     suppression.resolved.v1. Run as many as there are partitions at most; each
     needs its own CONSENT_RELAY_INSTANCE_ID. Local state under CONSENT_RELAY_STATE_DIR is rebuilt when it is lost.
     """
-    import sys
-
     from consent_kafka.provisioning import require_topics
-    from consent_service import settings, startup
+    from consent_service import exits, settings, startup
     from suppression.app import run_suppression
     from suppression.settings import SuppressionSettings
 
@@ -33,4 +31,4 @@ def suppression() -> None:
             *map(topics.suppression, topics.channels),
         ],
     )
-    sys.exit(run_suppression(loaded))
+    exits.end(run_suppression(loaded))
