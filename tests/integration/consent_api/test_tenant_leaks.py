@@ -255,6 +255,7 @@ READING: dict[tuple[str, str], list[Call]] = {
     ("GET", "/p/{token}/history"): [],
     ("GET", "/p/{token}/accessibility"): [],
     ("GET", "/p/{token}/rights"): [],
+    ("GET", "/p/{token}/rights/data"): [],
     ("GET", "/p/{token}/proof"): [],
     ("GET", "/p/{token}/proof/pdf"): [],
     ("GET", "/console"): [asks("/console")],
