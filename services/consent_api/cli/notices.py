@@ -153,13 +153,10 @@ def end_older(notice_id: str, versions: tuple[str, ...], tenant: str, yes: bool)
     Requires CONSENT_RELAY_API_DATABASE, CONSENT_RELAY_KEYRING_FILE, _KAFKA and _REGISTRY.
     """
     from consent_api.cli import acts
+    from consent_api.cli.publishing_ledger import publishing_ledger
     from consent_api.errors import ChosenVersionsError, LedgerUnavailableError
     from consent_api.ledger import notices as registry
     from consent_api.ledger.database import connect, refuse_denied
-    from consent_api.ledger.ids import DecisionIds
-    from consent_api.ledger.ledger import Ledger
-    from consent_api.ledger.outbox_messages import ChangeMessages
-    from consent_api.ledger.recording import LedgerContext
     from consent_api.operations import stale_notices
     from consent_api.rights import audit
     from consent_api.rights.audit import Act
@@ -175,10 +172,7 @@ def end_older(notice_id: str, versions: tuple[str, ...], tenant: str, yes: bool)
         raise click.BadParameter("the keyring has no hash keys for this tenant", param_hint="--tenant")
     engine = connect(settings.database, pool_size=2, application="consent-relay notices")
     refuse_denied(engine)
-    outbox = ChangeMessages(
-        codec=connect_codec(settings, wait_seconds=10), topics=settings.topics, partitions=settings.partitions
-    )
-    ledger = Ledger(engine=engine, context=LedgerContext(keyring=keyring, outbox=outbox, ids=DecisionIds()))
+    ledger = publishing_ledger(engine, connect_codec(settings, wait_seconds=10), settings, keyring)
 
     def require_keys() -> None:
         if startup.keyring(settings).hash_keys != keyring.hash_keys:

@@ -96,13 +96,10 @@ def load_register(
     from sqlalchemy.exc import ProgrammingError
 
     from consent_api.cli import acts
+    from consent_api.cli.publishing_ledger import publishing_ledger
     from consent_api.errors import LedgerUnavailableError, RegisterNotLoadedError
     from consent_api.ledger.database import connect, refuse_denied
-    from consent_api.ledger.ids import DecisionIds
-    from consent_api.ledger.ledger import Ledger
-    from consent_api.ledger.outbox_messages import ChangeMessages
     from consent_api.ledger.purposes import PurposeLimit
-    from consent_api.ledger.recording import LedgerContext
     from consent_api.registers import loading
     from consent_api.registers.loading import RegisterFile
     from consent_api.rights import audit
@@ -127,17 +124,9 @@ def load_register(
     _check_day(register, as_of, oldest=rules.oldest_choice)
     engine = connect(settings.database, pool_size=2, application="consent-relay registers")
     refuse_denied(engine)
-    ledger = Ledger(
-        engine=engine,
-        context=LedgerContext(
-            keyring=keyring,
-            outbox=ChangeMessages(
-                codec=connect_codec(settings, wait_seconds=10), topics=settings.topics, partitions=settings.partitions
-            ),
-            ids=DecisionIds(),
-            purposes=PurposeLimit(most=settings.max_purposes),
-        ),
-    )
+    codec = connect_codec(settings, wait_seconds=10)
+    purposes = PurposeLimit(most=settings.max_purposes)
+    ledger = publishing_ledger(engine, codec, settings, keyring, purposes=purposes)
 
     def require_keys() -> None:
         if startup.keyring(settings).hash_keys != keyring.hash_keys:

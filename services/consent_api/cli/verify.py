@@ -51,12 +51,9 @@ def verify(channel: str | None, tenant: str | None, repair: bool, as_json: bool,
     Requires CONSENT_RELAY_API_DATABASE, CONSENT_RELAY_KEYRING_FILE, _KAFKA and _REGISTRY.
     """
     from consent_api.cli import acts
+    from consent_api.cli.publishing_ledger import publishing_ledger
     from consent_api.errors import LedgerUnavailableError, ListUnreadableError
     from consent_api.ledger.database import connect, refuse_denied
-    from consent_api.ledger.ids import DecisionIds
-    from consent_api.ledger.ledger import Ledger
-    from consent_api.ledger.outbox_messages import ChangeMessages
-    from consent_api.ledger.recording import LedgerContext
     from consent_api.operations.verify.composition import opened
     from consent_api.operations.verify.job import Summary
     from consent_api.operations.verify.repairing import RepairWriter
@@ -78,8 +75,7 @@ def verify(channel: str | None, tenant: str | None, repair: bool, as_json: bool,
         raise click.BadParameter("the keyring has no hash keys for this tenant", param_hint="--tenant")
     engine = connect(settings.database, pool_size=2, application="consent-relay verify")
     refuse_denied(engine)
-    outbox = ChangeMessages(codec=codec, topics=settings.topics, partitions=settings.partitions)
-    ledger = Ledger(engine=engine, context=LedgerContext(keyring=keyring, outbox=outbox, ids=DecisionIds()))
+    ledger = publishing_ledger(engine, codec, settings, keyring)
     if repair:
         acts.record(Act.LISTS_REPAIRED, tenant=tenant, object_id=f"channel {channel}" if channel else "every channel")
     writer = RepairWriter(ledger, partitions=settings.partitions)
