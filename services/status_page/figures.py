@@ -9,7 +9,16 @@ from typing import Literal
 from status_page import plots, questions
 from status_page.dead_letters import DeadLetter
 from status_page.events import Event
-from status_page.findings import HELD_SECONDS, LATE_SHARE, RUNBOOKS, Finding, Shown, findings, kept_share
+from status_page.findings import (
+    HELD_SECONDS,
+    LATE_SHARE,
+    RUNBOOKS,
+    Finding,
+    Shown,
+    findings,
+    kept_share,
+    withdrawn_at,
+)
 from status_page.history import History
 from status_page.observed import Observed, ProcessState
 from status_page.questions import Plot, Stage, Unit
@@ -136,8 +145,7 @@ def _level_of(observed: Observed, found: Sequence[Finding]) -> Level:
 def _tiles(observed: Observed) -> list[Tile]:
     history = observed.history
     pushing = observed.silent_since(["propagator"])
-    names = {*history.groups(questions.REVOCATIONS), *history.groups(questions.OLDEST)}
-    shares = [kept_share(history, name) for name in names]
+    shares = [kept_share(history, name) for name in withdrawn_at(history)]
     oldest = _greatest([history.now(questions.OLDEST, name) for name in history.groups(questions.OLDEST)])
     age = history.now(questions.LIST_AGE)
     backlogs = [

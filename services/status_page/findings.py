@@ -89,8 +89,13 @@ def kept_share(history: History, destination: str) -> float | None:
     return min(in_time / (taken + waiting), 1.0) if taken + waiting else None
 
 
+def withdrawn_at(history: History) -> list[str]:
+    """The destinations that took a live revocation in the last 15 minutes, or for which one waits."""
+    return sorted({*history.groups(questions.REVOCATIONS), *history.groups(questions.OLDEST)})
+
+
 def _promise(history: History) -> Iterator[Finding]:
-    for name in sorted({*history.groups(questions.REVOCATIONS), *history.groups(questions.OLDEST)}):
+    for name in withdrawn_at(history):
         share = kept_share(history, name)
         if share is not None and 1 - share > LATE_SHARE:
             yield Finding(alert="PromiseBroken", about=name, value=1 - share, unit="share")
