@@ -16,6 +16,11 @@ def same_place(channel: str) -> tuple[str, ...]:
     return tuple(sorted(PHONE_CHANNELS)) if channel in PHONE_CHANNELS else (channel,)
 
 
+def own_first(channel: str) -> list[str]:
+    """The same, ``channel`` before the others."""
+    return sorted(same_place(channel), key=lambda each: each != channel)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Address:
     """``sealed`` holds the sealed address by address_key, the primary's first; live keys only.

@@ -7,7 +7,7 @@ from enum import Enum, auto
 
 from sqlalchemy import Connection, text
 
-from consent_api.domain.addresses import same_place
+from consent_api.domain.addresses import own_first
 from consent_api.ledger import addresses, erased, subjects
 from consent_api.ledger.ledger import Ledger
 from consent_api.links.opening import Opened
@@ -49,8 +49,7 @@ def proven(ledger: Ledger, opened: Opened) -> Opened:
 def _subject(connection: Connection, keyring: Keyring, link: Link) -> _Subject:
     ref, own = link.subject_ref or "", link.channel or ""
     # That of the link's own channel decides before those where the number is an address too.
-    channels = sorted(same_place(own), key=lambda each: each != own)
-    named = [(link.tenant, channel, link.address or "") for channel in channels]
+    named = [(link.tenant, channel, link.address or "") for channel in own_first(own)]
     found = [address for each in named if (address := addresses.find(connection, keyring, each)) is not None]
     subject_id = subjects.find(connection, link.tenant, ref)
     if subject_id is not None:

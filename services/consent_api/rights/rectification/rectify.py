@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 from sqlalchemy import Connection
 
-from consent_api.domain.addresses import Address, Named, same_place
+from consent_api.domain.addresses import Address, Named, own_first
 from consent_api.domain.fan_out import PublishableDecision
 from consent_api.domain.validation import ValidationRules, named_address, subject_reference
 from consent_api.errors import FieldViolation, PersonUnknownError, SubmissionInvalidError
@@ -108,7 +108,7 @@ def rectify(connection: Connection, context: LedgerContext, asked: Rectification
         raise SubmissionInvalidError([_SAME])
     if asked.request_id is not None:
         requests.find(connection, keyring, tenant=asked.tenant, request_id=asked.request_id)
-    channels = sorted(same_place(asked.channel), key=lambda each: each != asked.channel)
+    channels = own_first(asked.channel)
     known = [old for each in channels if (old := addresses.find(connection, keyring, asked.old_on(each))) is not None]
     subject_id, linked = _subject(connection, context, asked, now=now)
     if not known or (subject_id is not None and not any(each.address_id in linked for each in known)):
