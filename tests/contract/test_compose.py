@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from consent_api.settings import OwnerSettings
+from consent_api.settings import ApiSettings, OwnerSettings
 from consent_service.settings import PREFIX, ProcessSettings
 from propagator.config.reader import read
 from propagator.connectors import CATALOGUE
@@ -28,8 +28,11 @@ from tests.support.deployed import (
     variables,
 )
 
+WEBHOOKS: dict[str, type[ProcessSettings]] = {"webhooks": ApiSettings}
+"""An API for the webhooks of tools alone."""
+RUNNING = {**LASTING, **WEBHOOKS}
 SETTINGS: dict[str, type[ProcessSettings]] = {
-    **LASTING,
+    **RUNNING,
     **PREPARATIONS,
     "gate-keys": OwnerSettings,
     "status-keys": OwnerSettings,
@@ -91,18 +94,19 @@ def test_its_settings_exist_and_suffice(service: str, tmp_path: Path) -> None:
     assert faults(SETTINGS[service], given, tmp_path) == []
 
 
-@pytest.mark.parametrize("service", PROCESSES)
+@pytest.mark.parametrize("service", [*PROCESSES, *WEBHOOKS])
 def test_it_is_published_at_the_port_where_it_answers_requests(service: str) -> None:
-    port = environment(service).get(f"CONSENT_RELAY_{service.upper()}_PORT")
+    [process] = OURS[service]["command"]
+    port = environment(service).get(f"CONSENT_RELAY_{process.upper()}_PORT")
     assert OURS[service].get("ports", []) == ([] if port is None else [f"127.0.0.1:{port}:{port}"])
 
 
-@pytest.mark.parametrize("service", LASTING)
+@pytest.mark.parametrize("service", RUNNING)
 def test_its_health_is_asked_where_it_answers(service: str) -> None:
     assert f"127.0.0.1:{metrics_port()}/readyz" in " ".join(OURS[service]["healthcheck"]["test"])
 
 
-@pytest.mark.parametrize("service", sorted(OURS.keys() - LASTING.keys() - {"sandbox"}))
+@pytest.mark.parametrize("service", sorted(OURS.keys() - RUNNING.keys() - {"sandbox"}))
 def test_what_ends_by_itself_is_not_asked_for_its_health(service: str) -> None:
     assert OURS[service]["healthcheck"] == {"disable": True}
     assert OURS[service]["restart"] == "no"
@@ -167,12 +171,13 @@ def test_the_sandbox_is_no_part_of_the_production_image() -> None:
 def test_prometheus_asks_every_process() -> None:
     file = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
     targets = {target for job in file["scrape_configs"] for each in job["static_configs"] for target in each["targets"]}
-    assert targets == {f"{name}:{metrics_port()}" for name in LASTING}
+    assert targets == {f"{name}:{metrics_port()}" for name in RUNNING}
 
 
 def test_the_status_page_asks_what_prometheus_asks() -> None:
     shown = environment("status")["CONSENT_RELAY_STATUS_TARGETS"].split(",")
-    assert {each.strip() for each in shown} == {f"{name}=http://{name}:{metrics_port()}" for name in PROCESSES}
+    asked = {f"{name}=http://{name}:{metrics_port()}" for name in [*PROCESSES, *WEBHOOKS]}
+    assert {each.strip() for each in shown} == asked
 
 
 def test_the_destinations_are_right() -> None:
