@@ -13,13 +13,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import OffsetSpec
 from sqlalchemy import Connection, text
 
 from consent_api.errors import LedgerUnavailableError
 from consent_api.ingest.deleted_records import Partition
 from consent_api.ledger.database import CLOCK_MICROS
 from consent_api.ledger.ledger import Ledger
+from consent_kafka.clients import LastingAdmin
 from consent_kafka.offsets import offset_in
 from consent_service.clock import MAX_CLOCK_LEAD_MICROS
 from consent_service.health import Health
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 PART = "inbound-positions"
 INTERVAL_SECONDS = 0.5
 _REQUEST_SECONDS = 2.0
+_REPLACED_AFTER = 3
+"""Questions in a row without an end. A client that has just been made misses about the first one in a hundred."""
 
 # An ingest that is configured and has recorded nothing yet is not one that does not exist.
 _DECLARE = text(
@@ -172,22 +175,23 @@ class EndOffsets:
     """Asks the broker for all ends in one request: the high watermarks, as a record of a transaction that is still open
     has an append time too."""
 
-    def __init__(self, connect: Callable[[], AdminClient]) -> None:
-        """`connect` makes a client. It is called again when one gives no end at all: a client was seen to give none for
-        minutes after the broker had been killed and started again, while others did."""
+    def __init__(self, connect: Callable[[], LastingAdmin]) -> None:
+        """`connect` makes a client. It is called again when one gives no end at all, three times in a row: a client was
+        seen to give none for minutes after the broker had been killed and started again, while others did."""
         self._connect = connect
-        self._admin: AdminClient | None = None
+        self._admin: LastingAdmin | None = None
+        self._in_vain = 0
 
     def __call__(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         """Absent where the broker did not answer in time."""
-        admin = self._admin or self._connect()
-        self._admin = admin
-        admin.poll(0)  # for its log lines
+        if self._admin is None:
+            self._admin, self._in_vain = self._connect(), 0
+        self._admin.poll(0)  # for its log lines
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         asked = {TopicPartition(topic, partition): latest for topic, partition in partitions}
         found: dict[Partition, int] = {}
         reason = ""
-        listed = admin.list_offsets(
+        listed = self._admin.list_offsets(
             asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=_REQUEST_SECONDS
         )
         for place, answer in listed.items():
@@ -196,7 +200,11 @@ class EndOffsets:
             except KafkaException as error:
                 log.debug("an end offset is not known", extra={"topic": place.topic, "error": str(error)})
                 reason = str(error)
+        self._in_vain = 0 if found else self._in_vain + 1
         if not found:
-            self._admin = None
             log.warning("no end offset is known", extra={"error": reason})
+        if self._in_vain == _REPLACED_AFTER:
+            # Its threads and connections would wait for the garbage collector: errors refer to what asked.
+            self._admin.close()
+            self._admin = None
         return found

@@ -21,3 +21,31 @@ def test_the_relay_knows_no_end_where_the_client_knows_none() -> None:
     assert TopicInfo(admin, "changes").end_offset(0) is None
     admin = Admin(0)
     assert TopicInfo(admin, "changes").end_offset(0) == 0
+
+
+def test_a_client_that_gives_no_end_is_replaced_after_the_third_time_and_closed() -> None:
+    clients: list[Any] = []
+
+    def connect() -> Any:
+        clients.append(Admin(confluent_kafka.OFFSET_INVALID if not clients else 7))
+        return clients[-1]
+
+    ends = EndOffsets(connect)
+    assert [ends([("inbound", 0)]) for _ in range(2)] == [{}, {}]
+    assert len(clients) == 1
+    assert not clients[0].is_closed
+    assert ends([("inbound", 0)]) == {}
+    assert clients[0].is_closed
+    assert ends([("inbound", 0)]) == {("inbound", 0): 7}
+    assert len(clients) == 2
+
+
+def test_a_client_that_gives_an_end_now_and_then_is_kept() -> None:
+    admin: Any = Admin(confluent_kafka.OFFSET_INVALID)
+    ends = EndOffsets(lambda: admin)
+    for _ in range(3):
+        admin.offsets = [confluent_kafka.OFFSET_INVALID]
+        assert [ends([("inbound", 0)]) for _ in range(2)] == [{}, {}]
+        admin.offsets = [7]
+        assert ends([("inbound", 0)]) == {("inbound", 0): 7}
+    assert not admin.is_closed
