@@ -13,7 +13,7 @@ from consent_contracts.topics import Topics
 from status_page import dead_letters, findings, questions
 from status_page.findings import LIMITS, RUNBOOKS, Limit
 from status_page.pages import WORDS
-from tests.support.prometheus import exported
+from tests.support.prometheus import exported, selectors
 
 ROOT = Path(__file__).parents[2]
 EXPORTED = exported((ROOT / "docs" / "metrics.md").read_text("utf-8"))
@@ -61,8 +61,40 @@ def test_the_other_limits_are_those_of_their_alerts() -> None:
     assert f"* {findings.LATE_SHARE}" in ALERTS["PromiseBroken"]["expr"]
 
 
+def records() -> dict[str, str]:
+    document = yaml.safe_load((ROOT / "deploy" / "prometheus" / "rules.yml").read_text("utf-8"))
+    return {rule["record"]: rule["expr"] for group in document["groups"] for rule in group["rules"]}
+
+
+@pytest.mark.parametrize("window", ["5m", "30m", "1h", "6h"])
+def test_what_counts_as_kept_is_what_the_rules_count(window: str) -> None:
+    pending = "destination:consent_relay_late_pending_revocations:sum"
+    late = records()[f"destination:consent_relay_late_revocations:ratio_rate{window}"]
+    taken, all_of_them = late.split(" / ")
+    assert chosen(taken) == [of_query(questions.IN_TIME)]
+    assert chosen(all_of_them) == [of_query(questions.REVOCATIONS)]
+    assert f"or 0 * {pending}" in taken
+    assert f"or {pending}" in all_of_them
+    assert f"[{window}]" in taken
+    assert f"[{window}]" in all_of_them
+    waiting, oldest = records()[pending].split(" * ")
+    assert chosen(waiting) == [of_query(questions.WAITING)]
+    assert chosen(oldest) == [of_query(questions.OLDEST)]
+    assert f"> bool {questions.PROMISED_SECONDS:g})" in oldest
+
+
+def chosen(expression: str) -> list[tuple[str, set[tuple[str, str]]]]:
+    """The series that an expression asks for."""
+    return [(name, set(re.findall(r'(\w+)="([^"]*)"', labels))) for name, labels in selectors(expression)]
+
+
+def of_query(asked: questions.Query) -> tuple[str, set[tuple[str, str]]]:
+    return asked.series, {(name, value) for name, values in asked.where for value in values}
+
+
 def test_what_is_asked_at_the_top_is_what_the_overview_asks() -> None:
     overview = (ROOT / "deploy" / "grafana" / "dashboards" / "overview.json").read_text("utf-8")
+    assert "1 - max(destination:consent_relay_late_revocations:ratio_rate1h)" in overview
     tiles = {name: text for name, text in WORDS["en"].texts["tiles"].items() if not name.endswith("_unknown")}
     assert len(tiles) == 4
     assert all(f'"{text}"' in overview for text in tiles.values())
