@@ -130,7 +130,7 @@ class Propagator:
         self._topics = settings.topics
         channels = {each.name: each.channel for each in destinations}
         self._metrics = Metrics.on(registry, channels=channels)
-        self._state_metrics = StateMetrics.on(registry, destinations=channels)
+        self._state_metrics = StateMetrics.on(registry, propagator=settings.propagator_name, destinations=channels)
         StateDiskMetrics.on(registry, settings.state_dir)
         self._events = StateEvents(self._metrics, self._state_metrics)
         self._admin = clients.admin(settings.kafka, settings.kafka_client)

@@ -67,7 +67,7 @@ IMPOSSIBLE = query("propagator", "propagation_impossible_revocations", "max", by
 QUARANTINED = query("propagator", "propagation_quarantined_targets", "max", by=_OF)
 INEFFECTIVE = query("propagator", "propagation_ineffective_targets", "max", by=_OF)
 DELIVERED_UNTIL = query("propagator", "propagation_delivered_until_timestamp_seconds", "max", by=_OF)
-ACTIVE_SENDERS = query("propagator", "propagation_active_sender", "sum")
+ACTIVE_SENDERS = query("propagator", "propagation_active_sender", "sum", by="propagator")
 LIST_AGE = query("lag", "list_resolved_age_seconds", "max", lane=_LIVE)
 INBOUND_LIST_AGE = query("lag", "list_resolved_age_seconds", "max", lane="inbound_live")
 HOLES = query("relay", "holes_open", "max")

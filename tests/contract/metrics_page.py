@@ -67,7 +67,7 @@ PROCESSES: dict[str, list[Callable[[CollectorRegistry], object]]] = {
     ],
     "propagator": [
         lambda registry: PropagatorMetrics.on(registry, channels={"destination": "sms"}),
-        lambda registry: StateMetrics.on(registry, destinations=["destination"]),
+        lambda registry: StateMetrics.on(registry, propagator="default", destinations=["destination"]),
     ],
     "lag": [lambda registry: LagMetrics.on(registry, age_seconds=lambda: 0.0)],
     "status": [lambda registry: StatusMetrics.on(registry, processes=["api"])],

@@ -256,7 +256,7 @@ def drills(callers: faults.TokenCallers) -> Sequence[Drill]:
             values=_values(process="relay"),
         ),
         Drill(
-            alerts={"ConsentRelayNoActiveSender": {}},
+            alerts={"ConsentRelayNoActiveSender": {"propagator": "default"}},
             caused="the only propagator is killed (SIGKILL)",
             cause=faults.kill("propagator"),
             within_seconds=SOON_SECONDS,

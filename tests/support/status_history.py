@@ -99,7 +99,7 @@ def _series(process: str, at: float, *, faults: bool) -> Series:
                 yield "consumer_lag_seconds", abs(math.sin(at / 11)) / 2, of
                 yield "consumer_lag_records", round(30 * abs(math.sin(at / 11))), of
         case _:
-            yield "propagation_active_sender", 1, {}
+            yield "propagation_active_sender", 1, {"propagator": "default"}
             for number, tool in enumerate(TOOLS):
                 yield from _of_tool(tool, number, at, count / 4, is_down=faults and tool == "sendgrid-fr")
 

@@ -25,15 +25,17 @@ class StateMetrics:
     unreadable_rows: Counter
 
     @classmethod
-    def on(cls, registry: CollectorRegistry, *, destinations: Collection[str] = ()) -> StateMetrics:
-        """The metrics, registered. `destinations`: the names in the destinations file."""
+    def on(cls, registry: CollectorRegistry, *, propagator: str, destinations: Collection[str] = ()) -> StateMetrics:
+        """The metrics, registered. `propagator`: its name. `destinations`: the names in the destinations file."""
         metrics = cls(
             active_sender=Gauge(
                 "consent_relay_propagation_active_sender",
-                "1 while this process is the active sender of its propagator; its standbys export 0. A sum other than 1"
-                " for longer than a session time-out: nothing is sent.",
+                "1 while this process is the active sender of the propagator of this name"
+                " (CONSENT_RELAY_PROPAGATOR_NAME); its standbys export 0. A sum by name other than 1 for longer than a"
+                " session time-out: nothing is sent to the destinations of that propagator.",
+                ("propagator",),
                 registry=registry,
-            ),
+            ).labels(propagator),
             clock_offset=Gauge(
                 "consent_relay_propagation_clock_offset_seconds",
                 "Seconds by which this process's clock is certainly ahead of the brokers' (negative: behind), by the"

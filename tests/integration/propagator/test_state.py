@@ -270,7 +270,8 @@ async def test_a_second_sender_fences_the_first_and_goes_on_with_its_rows(state_
     state_rig.flush()
     await until_async(lambda: second.sent and second.pending() == 0)
     assert [each.address_key for each in second.sent] == [key]
-    assert first.metric("active_sender") == 0
+    assert first.metric("active_sender", propagator="default") == 0
+    assert second.metric("active_sender", propagator="default") == 1
     await until_async(
         lambda: first.propagator.reader.positions == second.propagator.reader.positions, what="the standby"
     )

@@ -182,7 +182,7 @@ def test_a_propagator_that_cannot_be_reached_is_named_with_the_fix() -> None:
     ("text", "path", "message"),
     [
         ("process_cpu_seconds_total 3\n", "/metrics", "names no destination: it is no propagator"),
-        (f"{P}active_sender 0\n{STANDBY}", "/metrics", "is a standby"),
+        (f'{P}active_sender{{propagator="default"}} 0\n{STANDBY}', "/metrics", "is a standby"),
         ("<html>?</html>", "/metrics", "not in Prometheus' text format"),
         ("", "/health", "status 404"),
     ],

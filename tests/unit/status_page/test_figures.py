@@ -232,11 +232,24 @@ def test_a_takeover_is_no_absence_of_senders() -> None:
     found = {}
     for at in range(0, 200, 5):
         sends = 0.0 if at >= 100 else 1.0
-        answer = Answer(samples={"consent_relay_propagation_active_sender": [Sample({}, sends)]})
+        answer = Answer(samples={"consent_relay_propagation_active_sender": [Sample({"propagator": "crm"}, sends)]})
         seen.add({"propagator": answer}, at=BEGAN + at, elapsed=float(at))
         found[at] = [each.alert for each in figures(seen).findings]
     assert found[155] == []
     assert found[165] == ["NoActiveSender"]
+
+
+def test_a_propagator_without_an_active_sender_is_not_hidden_by_another() -> None:
+    targets = [Target(name=f"propagator {at}", process="propagator", url=f"http://a:{at}") for at in (1, 2, 3)]
+    seen = Observed(targets, stages(TOPICS), interval=5.0)
+    for at in range(0, 100, 5):
+        sends = {"propagator 1": ("crm", 1.0), "propagator 2": ("sms", 0.0), "propagator 3": ("sms", 0.0)}
+        read = {
+            name: Answer(samples={"consent_relay_propagation_active_sender": [Sample({"propagator": of}, value)]})
+            for name, (of, value) in sends.items()
+        }
+        seen.add(read, at=BEGAN + at, elapsed=float(at))
+    assert [(each.alert, each.about) for each in figures(seen).findings] == [("NoActiveSender", "sms")]
 
 
 def test_a_plot_hides_no_peak_and_draws_nothing_where_nothing_is_known() -> None:
