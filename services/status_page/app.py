@@ -64,7 +64,7 @@ async def _run(settings: StatusSettings, keys: KeyFile, metrics: StatusMetrics, 
     path = questions.stages(settings.topics)
     observed = Observed(settings.targets, path, interval=settings.status_interval)
     listed = (dead_letters.OFFSET, dead_letters.AT)
-    scraper = Scraper({STARTED, *listed, *(each.series for each in questions.queries_of(path))})
+    scraper = Scraper({STARTED, *listed, *(name for each in questions.queries_of(path) for name in each.names)})
     explain = ExplainApi(settings.status_api_url) if settings.status_api_url is not None else None
     collector = Collector(observed, Discovery(settings.targets).targets, scraper.read, metrics=metrics, health=health)
     site = Site(

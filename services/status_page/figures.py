@@ -12,6 +12,7 @@ from status_page.events import Event
 from status_page.findings import (
     HELD_SECONDS,
     LATE_SHARE,
+    OF_DESTINATION,
     RUNBOOKS,
     Finding,
     Shown,
@@ -116,7 +117,7 @@ class Figures:
 def figures(observed: Observed) -> Figures:
     """Everything, from what was observed last."""
     found = findings(observed.history, silent=observed.silent, not_ready=observed.not_ready, now=observed.at)
-    wrong = {each.about for each in found}
+    wrong = {each.about for each in found if each.alert in OF_DESTINATION}
     return Figures(
         at=observed.at,
         seconds=observed.shown_seconds,

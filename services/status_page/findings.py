@@ -17,6 +17,7 @@ LATE_SHARE = 0.01
 MOST_FINDINGS = 100
 HELD_SECONDS = 60.0
 """For so long a process that has just begun may need to verify its destinations."""
+_DAY_SECONDS = 86_400.0
 TAKEOVER_SECONDS = 60.0
 """For so long none may send while one propagator takes over from another."""
 
@@ -32,10 +33,15 @@ class Finding:
     unit: Shown = "count"
 
 
+Compared = Literal["number", "since", "until"]
+"""With a limit: the number itself (what is counted: of the last 15 minutes); or, of a time, the seconds since it, or
+until it."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limit:
     """An alert that compares one number. ``above``: it fires above, else below. ``seconds``: for how long it has to be
-    so, where that is more than a moment."""
+    so, where that is more than a moment. ``of_process``: the process has to be named, too."""
 
     alert: str
     query: Query
@@ -43,6 +49,14 @@ class Limit:
     unit: Shown = "count"
     above: bool = True
     seconds: float = 0.0
+    compared: Compared = "number"
+    of_process: bool = False
+
+    def about(self, group: str) -> str:
+        """What it is about, by the value of the query's label."""
+        if not self.of_process:
+            return group
+        return f"{self.query.process} ({group})" if group else self.query.process
 
 
 LIMITS = (
@@ -63,8 +77,40 @@ LIMITS = (
     Limit(alert="TargetStopsNothing", query=questions.INEFFECTIVE, limit=0),
     Limit(alert="RightsRequestOverdue", query=questions.OVERDUE, limit=0),
     *(Limit(alert="WrongEntry", query=each, limit=0) for each in questions.WRONG_ENTRIES),
+    Limit(alert="DeliveredUntilStalled", query=questions.DELIVERED_UNTIL, limit=300, unit="seconds", compared="since"),
+    *(Limit(alert="RecordsDeletedUnread", query=each, limit=0) for each in questions.DELETED_UNREAD),
+    Limit(alert="ListDiffers", query=questions.DIFFERENCES, limit=0),
+    Limit(alert="ListNotCompared", query=questions.COMPARED_AGO, limit=2 * _DAY_SECONDS, unit="seconds"),
+    *(Limit(alert="ClockSkew", query=each, limit=1, unit="seconds", of_process=True) for each in questions.CLOCKS),
+    Limit(alert="WebhooksRefused", query=questions.WEBHOOKS_REFUSED, limit=0),
+    Limit(alert="OptOutsNotRecorded", query=questions.NOT_RECORDED, limit=0),
+    Limit(alert="RightsRequestDueSoon", query=questions.OLDEST_REQUEST, limit=20 * _DAY_SECONDS, unit="seconds"),
+    *(
+        Limit(alert="RegisterStale", query=each, limit=0, above=False, compared="until", of_process=True)
+        for each in questions.REGISTERS
+    ),
+    Limit(alert="PausesDoNotEnd", query=questions.PAUSE_FAILURES, limit=0),
+    *(Limit(alert="SecretUnreadable", query=each, limit=0, of_process=True) for each in questions.UNREADABLE_SECRETS),
+    *(
+        Limit(
+            alert="CertificateEnds",
+            query=each,
+            limit=14 * _DAY_SECONDS,
+            unit="seconds",
+            above=False,
+            compared="until",
+            of_process=True,
+        )
+        for each in questions.CERTIFICATE_ENDS
+    ),
+    *(Limit(alert="AccessTokensRefused", query=each, limit=10, of_process=True) for each in questions.TOKENS_REFUSED),
+    *(
+        Limit(alert="StateDiskFull", query=each, limit=0.1, unit="share", above=False, of_process=True)
+        for each in questions.STATE_DISKS
+    ),
 )
-DELIVERED_UNTIL_SECONDS = 300.0
+OF_DESTINATION = frozenset({"PromiseBroken", *(each.alert for each in LIMITS if each.query.by == "destination")})
+"""Findings about one destination."""
 
 
 def findings(history: History, *, silent: Collection[str], not_ready: Mapping[str, str], now: float) -> list[Finding]:
@@ -73,8 +119,7 @@ def findings(history: History, *, silent: Collection[str], not_ready: Mapping[st
         *(Finding(alert="ProcessAbsent", about=name) for name in silent),
         *(Finding(alert="NotReady", about=name) for name in not_ready),
         *_promise(history),
-        *_limits(history),
-        *_not_advancing(history, now),
+        *_limits(history, now),
         *_dead_letters(history),
     ]
     return list(dict.fromkeys(found))[:MOST_FINDINGS]
@@ -101,23 +146,26 @@ def _promise(history: History) -> Iterator[Finding]:
             yield Finding(alert="PromiseBroken", about=name, value=1 - share, unit="share")
 
 
-def _limits(history: History) -> Iterator[Finding]:
+def _limits(history: History, now: float) -> Iterator[Finding]:
     seen: set[tuple[str, str]] = set()
     for each in LIMITS:
         for group in history.groups(each.query):
-            value = history.now(each.query, group)
+            value = _compared(history, each, group, now)
             wrong = value is not None and (value > each.limit if each.above else value < each.limit)
             lasts = not each.seconds or history.lasts(each.query, group, value or 0.0, seconds=each.seconds)
-            if wrong and lasts and (each.alert, group) not in seen:
-                seen.add((each.alert, group))
-                yield Finding(alert=each.alert, about=group, value=value, unit=each.unit)
+            about = each.about(group)
+            if wrong and lasts and (each.alert, about) not in seen:
+                seen.add((each.alert, about))
+                yield Finding(alert=each.alert, about=about, value=value, unit=each.unit)
 
 
-def _not_advancing(history: History, now: float) -> Iterator[Finding]:
-    for name in history.groups(questions.DELIVERED_UNTIL):
-        until = history.now(questions.DELIVERED_UNTIL, name)
-        if until is not None and now - until > DELIVERED_UNTIL_SECONDS:
-            yield Finding(alert="DeliveredUntilStalled", about=name, value=now - until, unit="seconds")
+def _compared(history: History, limit: Limit, group: str, now: float) -> float | None:
+    if limit.query.how == "count":
+        return history.total(limit.query, group)
+    value = history.now(limit.query, group)
+    if value is None or limit.compared == "number":
+        return value
+    return now - value if limit.compared == "since" else value - now
 
 
 def _dead_letters(history: History) -> Iterator[Finding]:
@@ -148,5 +196,18 @@ RUNBOOKS: Mapping[str, str] = {
     "RightsRequestOverdue": "requests-of-persons-are-late",
     "WrongEntry": "an-entry-of-a-file-is-wrong",
     "DeadLetters": "dead-letters",
+    "RecordsDeletedUnread": "kafka-has-lost-records",
+    "ListDiffers": "a-list-differs-from-the-ledger",
+    "ListNotCompared": "the-lists-are-not-compared",
+    "ClockSkew": "a-hosts-clock-is-wrong",
+    "WebhooksRefused": "opt-outs-of-a-tool-are-lost",
+    "OptOutsNotRecorded": "opt-outs-of-a-tool-are-lost",
+    "RightsRequestDueSoon": "requests-of-persons-are-late",
+    "RegisterStale": "a-register-is-too-old",
+    "PausesDoNotEnd": "pauses-do-not-end",
+    "SecretUnreadable": "a-secret-cannot-be-read",
+    "CertificateEnds": "a-certificate-ends",
+    "AccessTokensRefused": "access-tokens-are-refused",
+    "StateDiskFull": "the-disk-of-local-state-is-full",
 }
 """The heading of docs/runbooks.md that says what to do."""

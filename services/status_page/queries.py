@@ -9,23 +9,26 @@ from typing import Literal
 
 from status_page.samples import Increase, Increases, Samples
 
-How = Literal["max", "min", "sum", "rate", "count", "p50", "p99"]
-"""Of a gauge's series the greatest, the least or all together; of a counter how fast it grows (1/s), or by how much it
-has grown; of a histogram a quantile."""
+How = Literal["max", "min", "abs", "sum", "rate", "count", "p50", "p99"]
+"""Of a gauge's series the greatest, the least, the greatest without its sign, or all together; of a counter how fast it
+grows (1/s), or by how much it has grown; of a histogram a quantile."""
 QUANTILES: Mapping[How, float] = {"p50": 0.5, "p99": 0.99}
+_PREFIX = "consent_relay_"
 Buckets = Mapping[float, float]
 """Upper bound -> observations up to it, a second."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Query:
-    """``where``: the values that a label may have. ``by``: the label whose values have a number each."""
+    """``where``: the values that a label may have. ``by``: the label whose values have a number each. ``whole``: a
+    gauge without labels of the same instance, of which each value is a share."""
 
     process: str
     metric: str
     how: How
     where: tuple[tuple[str, tuple[str, ...]], ...] = ()
     by: str = ""
+    whole: str = ""
 
     @property
     def series(self) -> str:
@@ -33,14 +36,26 @@ class Query:
         return f"{self.metric}_bucket" if self.how in QUANTILES else self.metric
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Of all that is read."""
+        return (self.series, self.whole) if self.whole else (self.series,)
+
+    @property
     def of_counter(self) -> bool:
         return self.how in ("rate", "count") or self.how in QUANTILES
 
 
-def query(process: str, metric: str, how: How, *, by: str = "", **where: str | Sequence[str]) -> Query:
+def query(process: str, metric: str, how: How, *, by: str = "", whole: str = "", **where: str | Sequence[str]) -> Query:
     """``where``: a label's value, or its values. `class_` is the label class."""
     accepted = ((name.rstrip("_"), (of,) if isinstance(of, str) else tuple(of)) for name, of in where.items())
-    return Query(process=process, metric=f"consent_relay_{metric}", how=how, where=tuple(accepted), by=by)
+    return Query(
+        process=process,
+        metric=f"{_PREFIX}{metric}",
+        how=how,
+        where=tuple(accepted),
+        by=by,
+        whole=f"{_PREFIX}{whole}" if whole else "",
+    )
 
 
 def gauged(asked: Query, answers: Iterable[Samples]) -> dict[str, float]:
@@ -48,9 +63,11 @@ def gauged(asked: Query, answers: Iterable[Samples]) -> dict[str, float]:
     found: dict[str, list[float]] = {}
     for samples in answers:
         for labels, value in samples.get(asked.series, ()):
-            if _matches(asked, labels):
-                found.setdefault(labels.get(asked.by, ""), []).append(value)
+            if _matches(asked, labels) and (whole := _whole(asked, samples)):
+                found.setdefault(labels.get(asked.by, ""), []).append(value / whole)
     match asked.how:
+        case "abs":
+            return {group: max(map(abs, values)) for group, values in found.items()}
         case "max":
             return {group: max(values) for group, values in found.items()}
         case "min":
@@ -97,6 +114,11 @@ def quantile(buckets: Buckets, q: float) -> float | None:
             return lower + (bound - lower) * share
         lower, below = bound, buckets[bound]
     return lower
+
+
+def _whole(asked: Query, samples: Samples) -> float:
+    """By what each value is divided; 0: not known."""
+    return sum(each.value for each in samples.get(asked.whole, ())) if asked.whole else 1.0
 
 
 def _matching(asked: Query, answers: Iterable[Increases]) -> Iterable[Increase]:

@@ -78,6 +78,61 @@ GATE_USABLE = query("gate", "gate_view_usable", "min", by="channel")
 OUTBOX_AGE = query("api", "api_outbox_oldest_age_seconds", "max", lane=_LIVE)
 """As the API sees it: also while no relay runs."""
 OVERDUE = query("api", "rights_requests_overdue", "max", by="kind")
+OLDEST_REQUEST = query("api", "rights_requests_oldest_age_seconds", "max", by="kind")
+WEBHOOKS_REFUSED = query(
+    "api",
+    "api_inbound_webhooks_total",
+    "count",
+    by="source",
+    outcome=("bad_signature", "unsigned", "unreadable", "outside_window"),
+)
+NOT_RECORDED = query(
+    "api", "api_inbound_events_total", "count", by="source", outcome=("unreadable", "no_address", "not_recorded")
+)
+PAUSE_FAILURES = query("api", "api_pause_failures_total", "count")
+DIFFERENCES = query(
+    "relay",
+    "scrub_differences_total",
+    "count",
+    by="kind",
+    kind=(
+        *("missing_entry", "missing_decision", "older_decision", "permission_without_ledger", "refusal_without_ledger"),
+        *("wrong_verdict", "not_erased", "wrong_address", "unreadable_entry"),
+    ),
+)
+COMPARED_AGO = query("relay", "scrub_last_pass_age_seconds", "min")
+_PROCESSES = ("api", "relay", "ingest", "suppression", "gate", "propagator", "lag")
+UNREADABLE_SECRETS = tuple(
+    query(process, "secret_file_reload_errors_total", "rate", by="secret") for process in _PROCESSES
+)
+CERTIFICATE_ENDS = tuple(
+    query(process, "secret_file_valid_until_timestamp_seconds", "min", by="secret") for process in _PROCESSES
+)
+CLOCKS = (
+    query("api", "api_clock_offset_seconds", "abs"),
+    query("relay", "outbox_clock_offset_seconds", "abs"),
+    query("ingest", "ingest_clock_offset_seconds", "abs"),
+    query("suppression", "suppression_clock_offset_seconds", "abs"),
+    query("propagator", "propagation_clock_offset_seconds", "abs"),
+    query("gate", "gate_clock_lead_seconds", "abs"),
+)
+REGISTERS = tuple(
+    query(process, f"{process}_register_stale_at_timestamp_seconds", "min", by="register")
+    for process in ("api", "gate")
+)
+TOKENS_REFUSED = tuple(
+    query(process, "access_tokens_refused_total", "count", by="reason", reason=("unknown_key", "keys_unavailable"))
+    for process in ("api", "gate")
+)
+STATE_DISKS = tuple(
+    query(process, "state_disk_free_bytes", "min", whole="state_disk_size_bytes")
+    for process in ("suppression", "propagator")
+)
+DELETED_UNREAD = (
+    query("ingest", "ingest_skipped_records_total", "count", by="topic"),
+    query("suppression", "stream_skipped_records_total", "count", by="topic"),
+    query("propagator", "stream_skipped_records_total", "count", by="topic"),
+)
 WRONG_ENTRIES = tuple(
     query(process, "wrong_entries", "max", by="setting") for process in ("api", "ingest", "propagator")
 )
@@ -128,6 +183,8 @@ _FINDINGS = (
     ),
     *(INEFFECTIVE, DELIVERED_UNTIL, ACTIVE_SENDERS, LIST_AGE, INBOUND_LIST_AGE, HOLES, OPEN_TRANSACTION),
     *(LAG_MEASURED_AGO, LAG, GATE_USABLE, OUTBOX_AGE, OVERDUE, *WRONG_ENTRIES, *DEAD_LETTERS),
+    *(OLDEST_REQUEST, WEBHOOKS_REFUSED, NOT_RECORDED, PAUSE_FAILURES, DIFFERENCES, COMPARED_AGO, *UNREADABLE_SECRETS),
+    *(*CERTIFICATE_ENDS, *CLOCKS, *REGISTERS, *TOKENS_REFUSED, *STATE_DISKS, *DELETED_UNREAD),
 )
 
 

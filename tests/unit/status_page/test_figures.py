@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
@@ -250,6 +252,210 @@ def test_a_propagator_without_an_active_sender_is_not_hidden_by_another() -> Non
         }
         seen.add(read, at=BEGAN + at, elapsed=float(at))
     assert [(each.alert, each.about) for each in figures(seen).findings] == [("NoActiveSender", "sms")]
+
+
+DAY = 86_400.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """``before`` and ``now``: what the series held when it was read, the second time 5 s later. ``found``: what it is
+    about, and the number; None: nothing to look at."""
+
+    process: str
+    metric: str
+    now: float
+    before: float = 0.0
+    labels: Mapping[str, str] = field(default_factory=dict)
+    beside: Mapping[str, float] = field(default_factory=dict)
+    alert: str = ""
+    about: str = ""
+    value: float | None = None
+
+
+def webhooks(outcome: str, **of: Any) -> Case:
+    labels = {"source": "twilio-fr", "outcome": outcome}
+    return Case(process="api", metric="api_inbound_webhooks_total", labels=labels, now=3, **of)
+
+
+def events_of_tool(outcome: str, **of: Any) -> Case:
+    labels = {"source": "twilio-fr", "outcome": outcome}
+    return Case(process="api", metric="api_inbound_events_total", labels=labels, now=3, **of)
+
+
+def disk(free: float, **of: Any) -> Case:
+    size = {"state_disk_size_bytes": 1_000.0}
+    return Case(process="propagator", metric="state_disk_free_bytes", now=free, before=free, beside=size, **of)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case(
+            process="ingest",
+            metric="ingest_skipped_records_total",
+            labels={"topic": "t"},
+            now=7,
+            alert="RecordsDeletedUnread",
+            about="t",
+            value=7,
+        ),
+        Case(
+            process="propagator",
+            metric="stream_skipped_records_total",
+            labels={"topic": "t", "stream": "s"},
+            now=7,
+            alert="RecordsDeletedUnread",
+            about="t",
+            value=7,
+        ),
+        Case(process="ingest", metric="ingest_skipped_records_total", labels={"topic": "t"}, before=7, now=7),
+        Case(
+            process="relay",
+            metric="scrub_differences_total",
+            labels={"kind": "wrong_verdict"},
+            now=1,
+            alert="ListDiffers",
+            about="wrong_verdict",
+            value=1,
+        ),
+        Case(process="relay", metric="scrub_differences_total", labels={"kind": "marked"}, now=1),
+        Case(
+            process="relay",
+            metric="scrub_last_pass_age_seconds",
+            now=3 * DAY,
+            alert="ListNotCompared",
+            value=3 * DAY,
+        ),
+        Case(process="relay", metric="scrub_last_pass_age_seconds", now=DAY),
+        Case(process="gate", metric="gate_clock_lead_seconds", now=1.5, alert="ClockSkew", about="gate", value=1.5),
+        Case(process="relay", metric="outbox_clock_offset_seconds", now=-4, alert="ClockSkew", about="relay", value=4),
+        Case(process="api", metric="api_clock_offset_seconds", now=-0.2),
+        webhooks("bad_signature", alert="WebhooksRefused", about="twilio-fr", value=3),
+        webhooks("unsigned", alert="WebhooksRefused", about="twilio-fr", value=3),
+        webhooks("accepted"),
+        webhooks("replayed"),
+        events_of_tool("no_address", alert="OptOutsNotRecorded", about="twilio-fr", value=3),
+        events_of_tool("withdrawn"),
+        Case(
+            process="api",
+            metric="rights_requests_oldest_age_seconds",
+            labels={"kind": "access"},
+            now=21 * DAY,
+            alert="RightsRequestDueSoon",
+            about="access",
+            value=21 * DAY,
+        ),
+        Case(process="api", metric="rights_requests_oldest_age_seconds", labels={"kind": "access"}, now=19 * DAY),
+        Case(
+            process="gate",
+            metric="gate_register_stale_at_timestamp_seconds",
+            labels={"register": "tps"},
+            now=BEGAN - 60,
+            alert="RegisterStale",
+            about="gate (tps)",
+            value=-65,
+        ),
+        Case(
+            process="api",
+            metric="api_register_stale_at_timestamp_seconds",
+            labels={"register": "tps"},
+            now=0,
+            alert="RegisterStale",
+            about="api (tps)",
+            value=-BEGAN - 5,
+        ),
+        Case(
+            process="api",
+            metric="api_register_stale_at_timestamp_seconds",
+            labels={"register": "tps"},
+            now=BEGAN + DAY,
+        ),
+        Case(process="api", metric="api_pause_failures_total", now=2, alert="PausesDoNotEnd", value=2),
+        Case(process="api", metric="api_pause_failures_total", before=2, now=2),
+        Case(
+            process="gate",
+            metric="secret_file_reload_errors_total",
+            labels={"secret": "api-keys"},
+            now=5,
+            alert="SecretUnreadable",
+            about="gate (api-keys)",
+            value=1,
+        ),
+        Case(process="gate", metric="secret_file_reload_errors_total", labels={"secret": "api-keys"}, before=5, now=5),
+        Case(
+            process="relay",
+            metric="secret_file_valid_until_timestamp_seconds",
+            labels={"secret": "kafka-certificate"},
+            now=BEGAN + 5 + 10 * DAY,
+            alert="CertificateEnds",
+            about="relay (kafka-certificate)",
+            value=10 * DAY,
+        ),
+        Case(
+            process="relay",
+            metric="secret_file_valid_until_timestamp_seconds",
+            labels={"secret": "kafka-certificate"},
+            now=BEGAN + 30 * DAY,
+        ),
+        Case(
+            process="api",
+            metric="access_tokens_refused_total",
+            labels={"reason": "unknown_key"},
+            now=11,
+            alert="AccessTokensRefused",
+            about="api (unknown_key)",
+            value=11,
+        ),
+        Case(process="api", metric="access_tokens_refused_total", labels={"reason": "unknown_key"}, now=10),
+        Case(process="api", metric="access_tokens_refused_total", labels={"reason": "expired"}, now=500),
+        disk(99, alert="StateDiskFull", about="propagator", value=0.099),
+        disk(300),
+    ],
+    ids=lambda case: f"{case.metric} {case.now:g} {case.alert}",
+)
+def test_what_breaks_the_limit_of_an_alert_is_a_finding(case: Case) -> None:
+    seen = Observed([Target(name=case.process, process=case.process, url="http://a:1")], stages(TOPICS), interval=5.0)
+    for at, value in ((0.0, case.before), (5.0, case.now)):
+        read = {f"consent_relay_{case.metric}": [Sample(case.labels, value)]}
+        read |= {f"consent_relay_{name}": [Sample({}, other)] for name, other in case.beside.items()}
+        seen.add({case.process: Answer(samples=read)}, at=BEGAN + at, elapsed=at)
+    found = [(each.alert, each.about, each.value) for each in figures(seen).findings]
+    assert found == ([(case.alert, case.about, pytest.approx(case.value))] if case.alert else [])
+
+
+def test_a_disk_is_a_share_of_its_own_size_and_the_fullest_counts() -> None:
+    targets = [Target(name=f"suppression {at}", process="suppression", url=f"http://a:{at}") for at in (1, 2)]
+    seen = Observed(targets, stages(TOPICS), interval=5.0)
+    disks = {"suppression 1": (50.0, 100.0), "suppression 2": (60.0, 1_000.0)}
+    read = {
+        name: Answer(
+            samples={
+                "consent_relay_state_disk_free_bytes": [Sample({}, free)],
+                "consent_relay_state_disk_size_bytes": [Sample({}, size)],
+            }
+        )
+        for name, (free, size) in disks.items()
+    }
+    seen.add(read, at=BEGAN, elapsed=0.0)
+    found = [(each.alert, each.about, each.value) for each in figures(seen).findings]
+    assert found == [("StateDiskFull", "suppression", pytest.approx(0.06))]
+
+
+def test_webhooks_of_a_source_do_not_mark_the_tool_of_that_name() -> None:
+    targets = [Target(name=name, process=name, url=f"http://{name}:1") for name in ("api", "propagator")]
+    seen = Observed(targets, stages(TOPICS), interval=5.0)
+    of_source = {"source": "twilio-fr", "outcome": "bad_signature"}
+    for at in (0.0, 5.0):
+        refused = {"consent_relay_api_inbound_webhooks_total": [Sample(of_source, at)]}
+        up = {
+            f"consent_relay_propagation_{name}": [Sample({"destination": "twilio-fr"}, value)]
+            for name, value in (("breaker_open", 0.0), ("destination_verified", 1.0))
+        }
+        seen.add({"api": Answer(samples=refused), "propagator": Answer(samples=up)}, at=BEGAN + at, elapsed=at)
+    shown = figures(seen)
+    assert [(each.alert, each.about) for each in shown.findings] == [("WebhooksRefused", "twilio-fr")]
+    assert tool(shown, "twilio-fr").level == "good"
 
 
 def test_a_plot_hides_no_peak_and_draws_nothing_where_nothing_is_known() -> None:
