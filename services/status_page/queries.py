@@ -20,13 +20,15 @@ Buckets = Mapping[float, float]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Query:
-    """``where``: the values that a label may have. ``by``: the label whose values have a number each. ``whole``: a
-    gauge without labels of the same instance, of which each value is a share."""
+    """``where``: the values that a label may have. ``without``: how its values may not end. ``by``: the label whose
+    values have a number each. ``whole``: a gauge without labels of the same instance, of which each value is a
+    share."""
 
     process: str
     metric: str
     how: How
     where: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    without: tuple[tuple[str, tuple[str, ...]], ...] = ()
     by: str = ""
     whole: str = ""
 
@@ -126,4 +128,6 @@ def _matching(asked: Query, answers: Iterable[Increases]) -> Iterable[Increase]:
 
 
 def _matches(asked: Query, labels: Mapping[str, str]) -> bool:
-    return all(labels.get(name) in accepted for name, accepted in asked.where)
+    return all(labels.get(name) in accepted for name, accepted in asked.where) and not any(
+        labels.get(name, "").endswith(endings) for name, endings in asked.without
+    )

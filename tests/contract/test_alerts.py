@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,20 @@ def rules() -> list[dict[str, Any]]:
 
 
 ALERTS = [rule for rule in rules() if "alert" in rule]
+COMPARISONS = {"above": ">", "below": "<", "at": "=="}
+WATCHED: list[tuple[str, str, str]] = [
+    (row[1].replace(r"\|", "|"), row[2], row[3])
+    for row in re.finditer(
+        r"^\| .*?\? \| (.*?) \| ([^|]*) \| `(\w+)` \|$", (ROOT / "docs" / "running.md").read_text("utf-8"), re.MULTILINE
+    )
+]
+"""Of the table in docs/running.md: metrics, at what the alert fires, and which alert."""
+
+
+def recorded(expression: str) -> str:
+    """With what the recording rules that it asks for ask for."""
+    records = [rule for rule in rules() if "record" in rule and rule["record"] in expression]
+    return "".join((expression, *(rule["expr"] for rule in records)))
 
 
 def slugs(page: str) -> set[str]:
@@ -34,7 +49,7 @@ def slugs(page: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: f"{alert['alert']} {alert['labels']['severity']}")
 def test_an_alert_says_what_it_means_and_leads_to_a_runbook_that_names_it(alert: dict[str, Any]) -> None:
     assert alert["labels"]["severity"] in ("page", "ticket")
     assert alert["annotations"]["summary"]
@@ -65,8 +80,43 @@ def test_every_metric_and_label_that_a_rule_asks_for_is_exported() -> None:
 
 
 def test_every_alert_has_a_case_that_fires_and_one_that_stays_quiet() -> None:
+    """Of an alert that both pages and opens tickets, each rule has."""
+    rules_of = Counter(alert["alert"] for alert in ALERTS)
+    rules_named = {
+        f"{alert['alert']} ({alert['labels']['severity']})" if rules_of[alert["alert"]] > 1 else alert["alert"]
+        for alert in ALERTS
+    }
+    assert len(rules_named) == len(ALERTS)
     named = {case["name"] for case in yaml.safe_load(CASES.read_text("utf-8"))["tests"]}
-    assert named == {f"{alert['alert']} {what}" for alert in ALERTS for what in ("fires", "stays quiet")}
+    assert named == {f"{rule} {what}" for rule in rules_named for what in ("fires", "stays quiet")}
+
+
+def test_the_table_of_what_an_operator_watches_is_read() -> None:
+    page = (ROOT / "docs" / "running.md").read_text("utf-8")
+    table = page.split("| question | metric | alert at |")[1].split("\n\n")[0]
+    assert len(WATCHED) == len(table.splitlines()) - 2
+
+
+@pytest.mark.parametrize("row", WATCHED, ids=lambda row: row[2])
+def test_what_an_operator_watches_has_the_limits_of_its_alert(row: tuple[str, str, str]) -> None:
+    metrics, limits, name = row
+    alerts = [alert for alert in ALERTS if alert["alert"] == f"ConsentRelay{name}"]
+    expression = "".join(recorded(alert["expr"]) for alert in alerts)
+    assert all(
+        f"{metric}{{{labels}}}" in expression or (not labels and metric in expression)
+        for metric, labels in selectors(metrics)
+    )
+    assert all(each in expression for each in re.findall(r"`(increase.*?)`", metrics))
+    stated = re.findall(r"(above|below|at) ([^\s:,]+(?: \* \d+)?)(?: for (\w+))?[^:;]*: (page|ticket)", limits)
+    assert stated
+    for comparison, limit, lasting, severity in stated:
+        of_severity = [alert for alert in alerts if alert["labels"]["severity"] == severity]
+        compared = f"{COMPARISONS[comparison]} {limit}"
+        assert any(
+            re.search(rf"{re.escape(compared)}(?![\w.])", alert["expr"]) and alert.get("for", "") == lasting
+            for alert in of_severity
+        ), f"{name}: {severity} {compared} for {lasting}"
+    assert set(re.findall(r": (page|ticket)", limits)) == {alert["labels"]["severity"] for alert in alerts}
 
 
 @pytest.mark.long

@@ -17,11 +17,11 @@ from tests.drill.runbook import PAGE, Step, steps
 from tests.support.debian import unpacked
 from tests.support.running_prometheus import RULES, SHIPPED
 
-ALERTS = [
+ALERTS = {
     rule["alert"]
     for group in yaml.safe_load((SHIPPED / "alerts.yml").read_text("utf-8"))["groups"]
     for rule in group["rules"]
-]
+}
 
 
 def test_every_alert_is_drilled_once(tmp_path: Path) -> None:

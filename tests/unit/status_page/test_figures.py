@@ -138,6 +138,19 @@ def test_one_of_two_instances_that_is_silent_makes_their_figures_unknown() -> No
     assert shown.plots[0].silent_since == BEGAN
 
 
+def test_a_group_is_behind_by_its_live_topics_as_an_import_takes_its_time() -> None:
+    seen = Observed([Target(name="lag", process="lag", url="http://a:1")], stages(TOPICS), interval=5.0)
+
+    def behind(live: float) -> list[tuple[str, str, float | None]]:
+        ages = {TOPICS.changes: live, TOPICS.changes_bulk: 3_600.0, TOPICS.inbound_bulk: 3_600.0}
+        of = [Sample({"group": "suppression", "topic": topic, "partition": "0"}, age) for topic, age in ages.items()]
+        seen.add({"lag": Answer(samples={"consent_relay_consumer_lag_seconds": of})}, at=BEGAN + live, elapsed=live)
+        return [(each.alert, each.about, each.value) for each in figures(seen).findings]
+
+    assert behind(5.0) == []
+    assert behind(70.0) == [("LagGrows", "suppression", 70.0)]
+
+
 def test_an_api_for_webhooks_counts_with_the_api_and_is_named_apart() -> None:
     targets = [Target(name=name, process="api", url=f"http://{name}:1") for name in ("api", "webhooks")]
     seen = Observed(targets, stages(TOPICS), interval=INTERVAL)
