@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -69,6 +71,29 @@ def test_the_rules_for_the_prometheus_operator_are_what_the_program_writes() -> 
     assert [each["spec"] for each in documents] == [
         yaml.safe_load((PROMETHEUS / name).read_text("utf-8")) for name in RULES
     ]
+
+
+def test_the_alerts_lead_to_the_copy_of_the_runbooks_that_is_named(tmp_path: Path) -> None:
+    copy = shutil.copytree(PROMETHEUS, tmp_path / "deploy" / "prometheus")
+    written = tmp_path / "deploy" / "kubernetes" / "components" / "monitoring" / "prometheus-rules.yaml"
+    written.parent.mkdir(parents=True)
+    url = "https://docs.example.com/relay/runbooks.html"
+    command = [sys.executable, str(copy / "generate.py"), "--runbooks"]
+    ended = subprocess.run([*command, url], capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 0, ended.stderr
+    shipped = loaded(PROMETHEUS / "generate.py").WRITTEN.read_text("utf-8")
+    assert shipped.count("runbook_url: ") == len(ALERTS)
+    assert written.read_text("utf-8") == shipped.replace("runbook_url: docs/runbooks.md#", f"runbook_url: {url}#")
+    for wrong in (
+        "docs/runbooks.md",
+        "https://docs.example.com/runbooks#a",
+        "https://docs.example.com/a b",
+        "ftp://a/b",
+    ):
+        ended = subprocess.run([*command, wrong], capture_output=True, text=True, timeout=60, check=False)
+        assert ended.returncode == 2
+        assert "--runbooks: must be an http(s) URL without a heading" in ended.stderr
+    assert url in written.read_text("utf-8")
 
 
 def test_every_metric_and_label_that_a_rule_asks_for_is_exported() -> None:
