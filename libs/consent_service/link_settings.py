@@ -6,6 +6,7 @@ Secrets are settings like others, so that `CONSENT_RELAY_..._FILE` gives them by
 from __future__ import annotations
 
 import ssl
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
@@ -72,6 +73,19 @@ class LinkSettings(BaseSettings):
         if self.registry_username:
             found["basic.auth.user.info"] = f"{self.registry_username}:{self.registry_password.get_secret_value()}"
         return found
+
+    @property
+    def certificate_files(self) -> Mapping[str, Path | None]:
+        """Our certificates for the connections, by the name of each in metrics."""
+        return {
+            "kafka-certificate": self.kafka_ssl_certificate_file,
+            "registry-certificate": self.registry_ssl_certificate_file,
+        }
+
+    @property
+    def authority_files(self) -> Mapping[str, Path | None]:
+        """Those of the authorities that may sign the servers' certificates, by the name of each in metrics."""
+        return {"kafka-authorities": self.kafka_ssl_ca_file, "registry-authorities": self.registry_ssl_ca_file}
 
     @property
     def kafka_user(self) -> str:

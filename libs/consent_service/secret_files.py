@@ -12,8 +12,9 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
@@ -61,7 +62,8 @@ class SecretMetrics:
             ),
             valid_until=Gauge(
                 "consent_relay_secret_file_valid_until_timestamp_seconds",
-                "When the certificate in use ends (Unix time). Replace it, and restart the process, before.",
+                "When the certificate in use ends (Unix time); of a file of authorities, the one that ends last."
+                " Replace it, and restart the process, before.",
                 ["secret"],
                 registry=registry,
             ),
@@ -204,10 +206,15 @@ class SecretWatch:
         return report
 
     def certificate(self, name: str, path: Path | None) -> None:
-        """Report when a certificate ends that a client has read at its start, and does not read again."""
-        if path is not None:
-            ends = [each.not_valid_after_utc for each in x509.load_pem_x509_certificates(path.read_bytes())]
+        """Report when a certificate, with the chain in its file, ends that a client has read at its start, and does not
+        read again."""
+        if ends := _ends(path):
             self._metrics.valid_until.labels(name).set(min(ends).timestamp())
+
+    def authorities(self, name: str, path: Path | None) -> None:
+        """Report when the last of the authorities in a file ends: older ones stay in it while they are replaced."""
+        if ends := _ends(path):
+            self._metrics.valid_until.labels(name).set(max(ends).timestamp())
 
     def start(self) -> None:
         self._thread.start()
@@ -237,6 +244,14 @@ class SecretWatch:
         except Exception:
             self._metrics.reload_errors.labels(file.name).inc()
             log.exception("a secret cannot be read, for an unforeseen reason", extra={"secret": file.name})
+
+
+def _ends(path: Path | None) -> Sequence[datetime]:
+    """Of the certificates in a file; of one that cannot be read none: no client uses it, and connecting reports it."""
+    try:
+        return [each.not_valid_after_utc for each in x509.load_pem_x509_certificates(path.read_bytes())] if path else []
+    except (OSError, ValueError):
+        return []
 
 
 _Seen = tuple[tuple[int, ...], ...]

@@ -109,7 +109,9 @@ def watch_secrets(
 
     watch = SecretWatch(registry, health)
     watch.follow(*files)
-    watch.certificate("kafka-certificate", settings.kafka_ssl_certificate_file)
-    watch.certificate("registry-certificate", settings.registry_ssl_certificate_file)
+    for name, path in settings.certificate_files.items():
+        watch.certificate(name, path)
+    for name, path in settings.authority_files.items():
+        watch.authorities(name, path)
     watch.start()
     return watch

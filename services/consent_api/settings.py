@@ -75,6 +75,19 @@ class LedgerSettings(ProcessSettings):
     def database(self) -> URL:
         return _url(self.api_database)
 
+    @property
+    def certificate_files(self) -> Mapping[str, Path | None]:
+        return {**super().certificate_files, "database-certificate": self._named("sslcert")}
+
+    @property
+    def authority_files(self) -> Mapping[str, Path | None]:
+        return {**super().authority_files, "database-authorities": self._named("sslrootcert")}
+
+    def _named(self, parameter: str) -> Path | None:
+        """A file that the database's URL names; None for the system's authorities, too."""
+        named = str(self.database.query.get(parameter, "system"))
+        return None if named == "system" else Path(named)
+
 
 class DatabaseSettings(LedgerSettings, KeyringSettings):
     """Every process of this service that also reads or hides addresses."""

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from consent_kafka import clients, provisioning
 from consent_kafka.errors import ProvisionError
 from consent_kafka.registry import lazy_codec
+from consent_service import startup
 from consent_service.clock import elapsed_micros, now_micros
 from consent_service.clock_check import ClockCheck
 from consent_service.health import Health, serve_metrics
@@ -114,6 +115,7 @@ def run_lag(settings: LagSettings) -> int:
         clock_check=clock_check,
     )
     watch = LagMonitor(lags, resolved, health, registry)
+    certificates = startup.watch_secrets(settings, registry, health)
     server = serve_metrics(registry, health, settings.metrics_host, settings.metrics_port)
     access_known = False
     try:
@@ -124,6 +126,7 @@ def run_lag(settings: LagSettings) -> int:
             stop.wait(settings.lag_interval)
     finally:
         server.close()
+        certificates.close()
         resolved.close()
         broker.close()
     return 0

@@ -333,7 +333,7 @@ def use_short_certificate(scene: Scene) -> None:
     One that lasts longer is issued beside it."""
     directory = client_certificate(scene.stack).parent
     directory.mkdir()
-    authority = Authority.create(directory, "authority")
+    authority = Authority.create(directory, "authority", days=LONG_DAYS)
     new = authority.sign("relay", days=LONG_DAYS).both.read_text()
     file = authority.sign("relay", days=SHORT_DAYS).both
     set_aside(file, new)
@@ -350,9 +350,8 @@ def use_short_certificate(scene: Scene) -> None:
 
 def await_new_certificate(scene: Scene) -> None:
     """An alert is gone for a moment whenever its process starts."""
-    shown = (
-        f'consent_relay_secret_file_valid_until_timestamp_seconds{{process="relay"}} - time() > {SHORT_DAYS * 86_400}'
-    )
+    metric = 'consent_relay_secret_file_valid_until_timestamp_seconds{process="relay",secret="registry-certificate"}'
+    shown = f"{metric} - time() > {SHORT_DAYS * 86_400}"
     until(lambda: scene.prometheus.query(shown), what="the relay uses the new certificate")
 
 

@@ -37,10 +37,12 @@ class Authority:
         self.file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
     @classmethod
-    def create(cls, directory: Path, name: str) -> Self:
+    def create(cls, directory: Path, name: str, *, days: int = 1) -> Self:
         key = ec.generate_private_key(ec.SECP256R1())
         subject = _name(name)
-        builder = _builder(subject, subject, key).add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
+        builder = _builder(subject, subject, key, days=days).add_extension(
+            x509.BasicConstraints(ca=True, path_length=0), True
+        )
         usage = x509.KeyUsage(
             digital_signature=True,
             key_cert_sign=True,
@@ -76,6 +78,11 @@ class Authority:
         found.key.write_bytes(encoded)
         found.both.write_bytes(encoded + chain)
         return found
+
+
+def end_of(file: Path) -> float:
+    """When the first certificate in a file ends. Unix time."""
+    return x509.load_pem_x509_certificate(file.read_bytes()).not_valid_after_utc.timestamp()
 
 
 def _builder(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -282,6 +283,14 @@ class Process:
         except httpx.HTTPError as error:
             return type(error).__name__
         return "" if answer.status_code == 200 else answer.text
+
+    def certificates(self) -> dict[str, float]:
+        """When each that the process uses ends, as it exports that. Unix time."""
+        page = httpx.get(f"http://{HERE}:{self.port}/metrics", timeout=5).text
+        found = re.findall(
+            r'^consent_relay_secret_file_valid_until_timestamp_seconds{secret="(.+)"} (\S+)$', page, re.M
+        )
+        return {name: float(end) for name, end in found}
 
     def await_ready(self) -> None:
         deadline = time.monotonic() + 120

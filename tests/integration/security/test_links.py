@@ -25,12 +25,13 @@ from local_stack.ports import free_port
 from tests.integration.flow.rig import refusal
 from tests.integration.security.conftest import Tool
 from tests.integration.security.secured import PLAIN_USER, Secured
-from tests.support.certificates import HERE
+from tests.support.certificates import HERE, end_of
 from tests.support.tls_fronts import postgres_front, registry_front
 from tests.support.waiting import until
 
 RUNNING = ("api", "relay", "ingest", "suppression", "gate", "propagator", "lag")
 ON_KAFKA = RUNNING[1:]
+ON_DATABASE = RUNNING[:3]
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +76,12 @@ def test_every_process_and_command_works_with_its_own_user(migrated: Secured, to
         until(lambda: "not_framed" in _letters(secured), what="a dead letter")
         _by_client(secured)
         _by_commands(secured)
+        end = end_of(secured.certificates.authority.file)
         for process in started:
             process.await_ready()
+            trusted = {"kafka-authorities", "registry-authorities"}
+            trusted |= {"database-authorities"} if process.name in ON_DATABASE else set()
+            assert process.certificates() == dict.fromkeys(trusted, end), process.name
             errors = [each for each in process.logged() if "AUTHORIZATION" in json.dumps(each)]
             assert not errors, (process.name, errors)
 

@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from cryptography import x509
 from prometheus_client import CollectorRegistry
 
 from consent_service.health import Health
 from consent_service.secret_files import SecretFile, SecretWatch
-from tests.support.certificates import Authority
+from tests.support.certificates import Authority, end_of
 from tests.support.waiting import until
 
 
@@ -185,11 +184,29 @@ def test_the_end_of_a_certificate_is_shown(tmp_path: Path) -> None:
     watch = SecretWatch(registry, Health())
     watch.certificate("kafka-certificate", signed.both)
     watch.certificate("registry-certificate", None)
-    [certificate] = x509.load_pem_x509_certificates(signed.certificate.read_bytes())
     name = "consent_relay_secret_file_valid_until_timestamp_seconds"
-    shown = registry.get_sample_value(name, {"secret": "kafka-certificate"})
-    assert shown == certificate.not_valid_after_utc.timestamp()
+    assert registry.get_sample_value(name, {"secret": "kafka-certificate"}) == end_of(signed.certificate)
     assert registry.get_sample_value(name, {"secret": "registry-certificate"}) is None
+
+
+def test_a_file_of_authorities_ends_with_the_last_and_one_that_cannot_be_read_has_no_end(tmp_path: Path) -> None:
+    old, new = (Authority.create(tmp_path, name, days=days).file for name, days in (("old", 1), ("new", 90)))
+    both, wrong = tmp_path / "both.pem", tmp_path / "wrong.pem"
+    both.write_bytes(new.read_bytes() + old.read_bytes())
+    wrong.write_text("no certificate")
+    registry = CollectorRegistry()
+    watch = SecretWatch(registry, Health())
+    for name, path in {"both": both, "wrong": wrong, "absent": tmp_path / "absent.pem", "unset": None}.items():
+        watch.authorities(name, path)
+        watch.certificate(f"{name}-certificate", path)
+    metric = "consent_relay_secret_file_valid_until_timestamp_seconds"
+    shown = {
+        each.labels["secret"]: each.value
+        for found in registry.collect()
+        for each in found.samples
+        if each.name == metric
+    }
+    assert shown == {"both": end_of(new), "both-certificate": end_of(old)}
 
 
 def test_a_secret_that_is_fetched_is_reported_as_one_in_a_file() -> None:
