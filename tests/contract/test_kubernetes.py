@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
+import shlex
+import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -111,6 +114,12 @@ def policies(component: str, direction: str) -> Iterator[Document]:
 
 def ports(rules: Iterable[Document]) -> set[int]:
     return {port["port"] for rule in rules for port in rule["ports"]}
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory: pytest.TempPathFactory) -> list[Document]:
+    """What `kubectl apply -k` would send of the example, which has every component."""
+    return built(EXAMPLE, tmp_path_factory.mktemp("example"))
 
 
 @pytest.mark.long
@@ -421,17 +430,90 @@ def test_prometheus_finds_every_process_as_the_rules_name_it() -> None:
     assert sorted(asked) == sorted(LASTING), "each pod is asked once"
 
 
-def test_the_first_step_holds_what_the_preparations_need() -> None:
-    """`kubectl apply -l consent-relay/stage=prepare`, before all else."""
-    first = {
-        each["metadata"]["name"]
-        for each in BASE
-        if each["metadata"].get("labels", {}).get("consent-relay/stage") == "prepare"
+def commands(heading: str, number: int, directory: Path) -> list[list[str]]:
+    """The words of each kubectl command that a block of README.md below the heading runs, in their order."""
+    section = (KUBERNETES / "README.md").read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    block = re.findall(r"^```console\n(.*?)^```", section, re.MULTILINE | re.DOTALL)[number]
+    program, log = directory / "kubectl", directory / "commands"
+    program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$*" >> {shlex.quote(str(log))}\n')
+    program.chmod(0o755)
+    script = "".join(line[2:] for line in block.splitlines(keepends=True))
+    paths = f"{directory}:{os.environ['PATH']}"
+    subprocess.run(["sh", "-eu", "-c", script], env={"PATH": paths}, check=True, timeout=30)
+    return [line.split() for line in log.read_text().splitlines()]
+
+
+def identity(document: Document) -> tuple[str, str]:
+    return document["kind"], document["metadata"]["name"]
+
+
+def selected(command: list[str], documents: list[Document]) -> set[tuple[str, str]]:
+    """Of the documents, what a `kubectl apply -k my-overlay` takes."""
+    assert command[:3] == ["apply", "-k", "my-overlay"]
+    wanted = dict([command[4].split("=")]) if command[3:4] == ["-l"] else {}
+    assert len(command) in (3, 5)
+    return {
+        identity(each) for each in documents if matches({"matchLabels": wanted}, each["metadata"].get("labels", {}))
     }
-    assert {"migrate", "topics", "consent-relay", "default-deny", "names", "kafka", "registry", "database"} <= first
-    assert not first & set(LASTING)
-    options = yaml.safe_load((KUBERNETES / "base" / "kustomization.yaml").read_text())["generatorOptions"]
-    assert options["labels"] == {"consent-relay/stage": "prepare"}
+
+
+def rolled_out_first() -> list[str]:
+    """The order of docs/running.md, of the processes that Kubernetes runs."""
+    section = (ROOT / "docs" / "running.md").read_text().split("\n## Restart and roll out\n")[1].split("\n## ")[0]
+    items = re.findall(r"^\d\. (.*)", section, re.MULTILINE)
+    return [name for item in items for name in re.findall(r"`([a-z]+)`", item)]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("number", [0, 1], ids=["install", "upgrade"])
+def test_the_documented_commands_apply_everything_in_its_order(
+    number: int, example: list[Document], tmp_path: Path
+) -> None:
+    steps = commands("Install, and upgrade", number, tmp_path)
+    first: dict[tuple[str, str], int] = {}
+    for at, command in enumerate(steps):
+        if command[0] == "apply":
+            for each in selected(command, example) - first.keys():
+                first[each] = at
+    assert steps[-1] == ["apply", "-k", "my-overlay"]
+    assert set(first) == set(map(identity, example)), "nothing stays at the release before"
+
+    def waited(job: str) -> int:
+        [at] = [at for at, each in enumerate(steps) if "wait" in each and each[-1] == f"job/{job}"]
+        assert "--for=condition=complete" in steps[at]
+        return at
+
+    assert first["Job", "migrate"] < waited("migrate") < first["Job", "topics"] < waited("topics")
+    workloads = of_kind(example, *WORKLOADS)
+    assert min(first[identity(each)] for each in workloads.values() if each["kind"] != "Job") > waited("topics")
+    for each in workloads.values():
+        mounted = {volume["configMap"]["name"] for volume in pod(each)["volumes"] if "configMap" in volume}
+        mounted |= {source["configMapRef"]["name"] for source in container(each)["envFrom"]}
+        needed = {("ConfigMap", name) for name in mounted & of_kind(example, "ConfigMap").keys()}
+        needed |= {
+            identity(policy)
+            for policy in of_kind(example, "NetworkPolicy").values()
+            if matches(policy["spec"]["podSelector"], pod_labels(each))
+        }
+        needed.add(("ServiceAccount", pod(each)["serviceAccountName"]))
+        assert {name for name in needed if first[name] != first["Namespace", "consent-relay"]} == set()
+
+
+@pytest.mark.long
+def test_an_upgrade_replaces_one_process_after_the_other(example: list[Document], tmp_path: Path) -> None:
+    steps = commands("Install, and upgrade", 1, tmp_path)
+    kinds = {name: each["kind"].lower() for name, each in of_kind(example, "Deployment", "StatefulSet").items()}
+    each_process = [
+        step
+        for name in rolled_out_first()
+        for step in (
+            ["apply", "-k", "my-overlay", "-l", f"{COMPONENT}={name}"],
+            ["-n", "consent-relay", "rollout", "status", "--timeout=15m", f"{kinds[name]}/{name}"],
+        )
+    ]
+    assert steps[-1 - len(each_process) : -1] == each_process
+    assert sorted(rolled_out_first()) == sorted(kinds)
+    assert steps[0] == ["-n", "consent-relay", "delete", "job", "migrate", "topics", "--ignore-not-found"]
 
 
 def test_the_secrets_and_maps_that_an_operator_makes_are_listed() -> None:
@@ -462,26 +544,25 @@ def test_kustomize_builds_the_base_as_it_is_read_here(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_the_api_for_webhooks_is_watched_as_every_process_is(tmp_path: Path) -> None:
+def test_the_api_for_webhooks_is_watched_as_every_process_is(example: list[Document]) -> None:
     """By Prometheus, and by the status page, whose policy lets it reach its pods alone."""
-    documents = built(EXAMPLE, tmp_path)
-    status = of_kind(documents, "Deployment")["status"]
-    targets = {each.name: each for each in StatusSettings(**settings_of(environment(status, documents))).targets}
+    status = of_kind(example, "Deployment")["status"]
+    targets = {each.name: each for each in StatusSettings(**settings_of(environment(status, example))).targets}
     of_base = StatusSettings(**settings_of(environment(of_kind(BASE, "Deployment")["status"], BASE))).targets
     assert {name: each for name, each in targets.items() if name != "webhooks"} == {each.name: each for each in of_base}
-    services = of_kind(documents, "Service")
-    labels = pod_labels(of_kind(documents, "Deployment")["webhooks"])
+    services = of_kind(example, "Service")
+    labels = pod_labels(of_kind(example, "Deployment")["webhooks"])
     url = httpx.URL(targets["webhooks"].url)
     instances = services[url.host]["spec"]
     assert (instances["clusterIP"], instances["publishNotReadyAddresses"]) == ("None", True)
     assert matches({"matchLabels": instances["selector"]}, labels)
     [port] = instances["ports"]
     assert (port["port"], port["targetPort"]) == (url.port, "metrics")
-    policies_of = of_kind(documents, "NetworkPolicy")
+    policies_of = of_kind(example, "NetworkPolicy")
     reached = [each for rule in policies_of["status"]["spec"]["egress"] for each in rule["to"] if "podSelector" in each]
     assert any(matches(each["podSelector"], labels) for each in reached)
     assert matches(policies_of["metrics"]["spec"]["podSelector"], labels)
-    [monitor] = of_kind(documents, "ServiceMonitor").values()
+    [monitor] = of_kind(example, "ServiceMonitor").values()
     [endpoint] = monitor["spec"]["endpoints"]
     watched = [
         each["metadata"]["labels"][COMPONENT]
@@ -493,34 +574,33 @@ def test_the_api_for_webhooks_is_watched_as_every_process_is(tmp_path: Path) -> 
 
 
 @pytest.mark.long
-def test_the_example_is_an_installation(tmp_path: Path) -> None:
+def test_the_example_is_an_installation(example: list[Document], tmp_path: Path) -> None:
     """Built by the real program, with all components."""
-    documents = built(EXAMPLE, tmp_path)
-    for document in documents:
+    for document in example:
         if document["kind"] not in ("ServiceMonitor", "PrometheusRule"):
             kubernetes_validate.validate(document, VERSIONS[-1], strict=True)
-    workloads = of_kind(documents, *WORKLOADS)
+    workloads = of_kind(example, *WORKLOADS)
     assert set(workloads) == {*SETTINGS, "webhooks"}
     for name, workload in workloads.items():
-        check_settings("api" if name == "webhooks" else name, environment(workload, documents), tmp_path)
+        check_settings("api" if name == "webhooks" else name, environment(workload, example), tmp_path)
         assert container(workload)["image"].startswith("images.example.com/consent-relay:")
-    scaled = of_kind(documents, "HorizontalPodAutoscaler")
+    scaled = of_kind(example, "HorizontalPodAutoscaler")
     assert all("replicas" not in workloads[name]["spec"] for name in scaled)
-    assert {"CONSENT_RELAY_PURPOSES", "FORWARDED_ALLOW_IPS"} <= set(config_maps(documents)["settings"])
-    assert of_kind(documents, "ServiceMonitor")
-    rules = of_kind(documents, "PrometheusRule")
+    assert {"CONSENT_RELAY_PURPOSES", "FORWARDED_ALLOW_IPS"} <= set(config_maps(example)["settings"])
+    assert of_kind(example, "ServiceMonitor")
+    rules = of_kind(example, "PrometheusRule")
     for name in ("rules", "alerts"):
         shipped = yaml.safe_load((ROOT / "deploy" / "prometheus" / f"{name}.yml").read_text())
         assert rules[f"consent-relay-{name}"]["spec"] == shipped
     dashboards = {
         file: text
-        for each in of_kind(documents, "ConfigMap").values()
+        for each in of_kind(example, "ConfigMap").values()
         if each["metadata"].get("labels", {}).get("grafana_dashboard") == "1"
         for file, text in each["data"].items()
     }
     assert dashboards == {file.name: file.read_text() for file in (ROOT / "deploy/grafana/dashboards").glob("*.json")}
     mounted = {each["configMap"]["name"] for each in pod(workloads["propagator"])["volumes"] if "configMap" in each}
-    assert mounted & set(of_kind(documents, "ConfigMap")), "the destinations of the overlay are those of the propagator"
+    assert mounted & set(of_kind(example, "ConfigMap")), "the destinations of the overlay are those of the propagator"
 
 
 def test_the_example_s_destinations_are_right(tmp_path: Path) -> None:
