@@ -151,6 +151,13 @@ def test_what_it_waits_for_exists(service: str) -> None:
             assert "healthcheck" in SERVICES[other]
 
 
+@pytest.mark.parametrize("service", sorted(OURS.keys() - RUNNING.keys() - {"sandbox", "migrate"}))
+def test_what_it_changes_is_in_the_audit(service: str) -> None:
+    given = environment(service)
+    assert {f"CONSENT_RELAY_API_{name}" for name in ("DATABASE", "DATABASE_OWNER")} & given.keys()
+    assert OURS[service]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_the_files_and_volumes_it_mounts_exist(service: str) -> None:
     for volume in SERVICES[service].get("volumes", []):

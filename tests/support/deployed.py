@@ -13,7 +13,7 @@ from pydantic import SecretStr, ValidationError
 
 from consent_api import runtime
 from consent_api.http import app as api_app
-from consent_api.settings import ApiSettings, IngestSettings, MigrateSettings, OutboxRelaySettings
+from consent_api.settings import ApiSettings, IngestSettings, LedgerSettings, MigrateSettings, OutboxRelaySettings
 from consent_kafka.transport import timing
 from consent_service.cli import cli
 from consent_service.settings import PREFIX, ProcessSettings
@@ -38,7 +38,7 @@ PROCESSES: dict[str, type[ProcessSettings]] = {
 }
 LASTING: dict[str, type[ProcessSettings]] = {**PROCESSES, "status": StatusSettings}
 """All that go on running; the last one shows the others."""
-PREPARATIONS: dict[str, type[ProcessSettings]] = {"migrate": MigrateSettings, "topics": ProcessSettings}
+PREPARATIONS: dict[str, type[ProcessSettings]] = {"migrate": MigrateSettings, "topics": LedgerSettings}
 OF_LIBRARIES = {"FORWARDED_ALLOW_IPS"}
 """Read by uvicorn: whose X-Forwarded-For counts."""
 

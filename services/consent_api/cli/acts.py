@@ -14,7 +14,7 @@ def record(act: str, *, tenant: str | None = None, object_id: str | None = None)
     """Write an entry of the operator who runs this command. ``act``: of `consent_api.rights.audit.Act`.
 
     Where no database is set, as on the machine that makes a keyring, a line on standard error says that there is no
-    entry. click.ClickException where the database does not answer."""
+    entry. click.ClickException where the database does not answer, or has no audit yet."""
     if not (os.environ.get(DATABASE) or os.environ.get(f"{DATABASE}_FILE")):
         click.echo(f"not in the audit: {DATABASE} is not set", err=True)
         return
@@ -41,6 +41,9 @@ def record(act: str, *, tenant: str | None = None, object_id: str | None = None)
             f"the audit cannot be written, nothing was changed: {error}. Repeat the command once {DATABASE} answers."
         ) from None
     except ProgrammingError:
-        click.echo("not in the audit: the database has no current ledger; run consent-relay migrate", err=True)
+        raise click.ClickException(
+            "the audit cannot be written, nothing was changed: the database has no current ledger. Run consent-relay"
+            " migrate, then repeat the command."
+        ) from None
     finally:
         engine.dispose()

@@ -115,6 +115,16 @@ def test_without_a_database_the_command_says_that_there_is_no_entry(
     assert "not in the audit: CONSENT_RELAY_API_DATABASE is not set" in result.stderr
 
 
+def test_before_the_first_migration_nothing_is_done(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONSENT_RELAY_API_DATABASE", database)
+    result = CliRunner().invoke(cli, ["keyring", "generate", str(tmp_path / "k.toml"), "--tenant", "acme"])
+    assert result.exit_code == 1
+    assert "nothing was changed: the database has no current ledger. Run consent-relay migrate" in result.output
+    assert not (tmp_path / "k.toml").exists()
+
+
 def test_where_the_audit_cannot_be_written_nothing_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONSENT_RELAY_API_DATABASE", "postgresql://x:y@127.0.0.1:1/none")
     result = CliRunner().invoke(cli, ["keyring", "generate", str(tmp_path / "k.toml"), "--tenant", "acme"])

@@ -164,7 +164,7 @@ def wait_until_ready(containers: Containers, name: str, process: subprocess.Pope
 
 
 def test_every_process_starts_from_the_wheel_and_writes_its_volumes_alone(containers: Containers) -> None:  # R41
-    for preparation in ("keyring", "migrate", "topics", "gate-keys"):
+    for preparation in ("migrate", "keyring", "topics", "gate-keys"):
         containers.run(preparation)
     sandbox = containers.start_sandbox()
     processes = {name: containers.start(name) for name in PROCESSES}
