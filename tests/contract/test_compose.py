@@ -1,15 +1,21 @@
 """docker-compose.yml against the code: commands, settings, ports and files that it names exist."""
 
 import json
+import os
 import re
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 
+from consent_api.domain.validation import Purposes, ValidationRules
+from consent_api.inbound.providers.base import Account, Kind, Webhook
+from consent_api.inbound.sources import Source, read_sources
 from consent_api.settings import ApiSettings, OwnerSettings
 from consent_service.settings import PREFIX, ProcessSettings
 from propagator.config.reader import read
@@ -27,6 +33,7 @@ from tests.support.deployed import (
     unknown_options,
     variables,
 )
+from tests.support.foreign_runtimes import runtime
 
 WEBHOOKS: dict[str, type[ProcessSettings]] = {"webhooks": ApiSettings}
 """An API for the webhooks of tools alone."""
@@ -196,6 +203,45 @@ def test_the_destinations_are_right() -> None:
         environ=environment("propagator"),
     )
     assert {each.channel for each in declared} == {"sms", "email", "voice"}
+
+
+def sources_of(service: str) -> dict[str, Source]:
+    """Those of the compose file, as the service reads them."""
+    given = environment(service)
+    mounted = dict(volume.removesuffix(":ro").split(":") for volume in OURS[service]["volumes"])
+    [file] = [at for at, there in mounted.items() if there == given["CONSENT_RELAY_INBOUND_FILE"]]
+    purposes = Purposes(declared=frozenset(given["CONSENT_RELAY_PURPOSES"].split(",")))
+    rules = ValidationRules(channels=("sms", "email", "voice"), default_region="FR", purposes=purposes)
+    return read_sources(ROOT / file, tenants=("acme",), rules=rules, environ=given)
+
+
+def test_both_apis_take_the_webhooks_of_the_same_tool() -> None:
+    assert sources_of("api") == sources_of("webhooks")
+    [source] = sources_of("webhooks").values()
+    assert (source.id, source.provider) == ("crm", "generic")
+    declared = yaml.safe_load((ROOT / "deploy/images/destinations.yaml").read_text())["destinations"]
+    [destination] = [each for each in declared if each["name"] == source.destination]
+    assert (destination["tenant"], destination["channel"]) == (source.tenant, source.channel)
+
+
+def test_the_instructions_send_a_webhook_that_is_signed(tmp_path: Path) -> None:
+    runtime("openssl")
+    header = (ROOT / "docker-compose.yml").read_text().split("\nx-hardened:")[0]
+    [script] = re.findall(r"^#   (body=.*?)^#$", header, re.MULTILINE | re.DOTALL)
+    curl, sent = tmp_path / "curl", tmp_path / "sent"
+    curl.write_text(f'#!/bin/sh\nprintf "%s\\0" "$@" > {shlex.quote(str(sent))}\n')
+    curl.chmod(0o755)
+    paths = f"{tmp_path}:{os.environ['PATH']}"
+    script = re.sub(r"^#  ", "", script, flags=re.MULTILINE)
+    subprocess.run(["sh", "-eu", "-c", script], env={"PATH": paths}, check=True, timeout=30)
+    words = sent.read_text().split("\0")[:-1]
+    headers = dict(words[at + 1].split(": ", 1) for at, word in enumerate(words) if word == "-H")
+    webhook = Webhook(query="", headers=headers, body=words[words.index("--data") + 1].encode())
+    url = httpx.URL(next(word for word in words if word.startswith("http")))
+    source = sources_of("webhooks")[url.path.removeprefix("/v1/inbound/")]
+    assert OURS["webhooks"]["ports"] == [f"{url.host}:{url.port}:{url.port}"]
+    read = source.called.read(webhook, Account(secrets=source.keys), int(time.time()))
+    assert [(each.kind, each.address) for each in read.events] == [(Kind.OPT_OUT, "person@example.com")]
 
 
 def test_the_image_installs_the_versions_that_are_tested() -> None:

@@ -17,6 +17,8 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
+from consent_api.domain.validation import Purposes, ValidationRules
+from consent_api.inbound.sources import read_sources
 from consent_service.health import Health, serve_metrics
 from consent_service.settings import PREFIX, ProcessSettings
 from propagator.config.reader import read as read_destinations
@@ -41,6 +43,7 @@ from tests.support.kustomize import Document, built, read
 from tests.support.prometheus import exported, selectors
 from tests.support.prometheus_operator import faults as faults_of_operator
 from tests.support.prometheus_operator import operator_schemas
+from tests.support.provider_webhooks import SendGrid, webhook_secret
 
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 EXAMPLE = KUBERNETES / "overlays" / "example"
@@ -516,16 +519,47 @@ def test_an_upgrade_replaces_one_process_after_the_other(example: list[Document]
     assert steps[0] == ["-n", "consent-relay", "delete", "job", "migrate", "topics", "--ignore-not-found"]
 
 
-def test_the_secrets_and_maps_that_an_operator_makes_are_listed() -> None:
+@pytest.mark.long
+def test_the_secrets_and_maps_that_an_operator_makes_are_listed(example: list[Document]) -> None:
     """Of README.md: each that a pod mounts and that no file here makes."""
-    made = {*config_maps(BASE), "destinations"}
-    volumes = [volume for workload in of_kind(BASE, *WORKLOADS).values() for volume in pod(workload)["volumes"]]
+    made = of_kind(example, "ConfigMap").keys()
+    volumes = [volume for workload in of_kind(example, *WORKLOADS).values() for volume in pod(workload)["volumes"]]
     needed = {volume["secret"]["secretName"] for volume in volumes if "secret" in volume}
     needed |= {volume["configMap"]["name"] for volume in volumes if "configMap" in volume}
     listed = set(re.findall(r"^\| `([a-z-]+)`", (KUBERNETES / "README.md").read_text(), re.MULTILINE))
     of_kafka = {name for name in needed if name.startswith("kafka-")}
     assert listed == needed - made - of_kafka | {"kafka-"}
     assert of_kafka == {f"kafka-{name}" for name in SETTINGS if name not in ("api", "migrate", "status")}
+
+
+@pytest.mark.long
+def test_the_example_s_sources_are_right_and_read_by_both_apis(example: list[Document], tmp_path: Path) -> None:
+    text = config_maps(example)["sources"]["sources.yaml"]
+    assert text == (EXAMPLE / "sources.yaml").read_text()
+    for name in ("api", "webhooks"):
+        workload = of_kind(example, "Deployment")[name]
+        volumes = {each["name"]: each for each in pod(workload)["volumes"]}
+        mounts = {
+            each["mountPath"]: volumes[each["name"]]
+            for each in container(workload)["volumeMounts"]
+            if each.get("readOnly")
+        }
+        directory, _, file = environment(workload, example)["CONSENT_RELAY_INBOUND_FILE"].rpartition("/")
+        assert (file, mounts[directory]["configMap"]["name"][:-11]) == ("sources.yaml", "sources")
+        of_secret = mounts["/run/consent-relay/inbound"]["secret"]
+        assert of_secret == {"secretName": "inbound", "defaultMode": 0o440}
+    file = tmp_path / "sources.yaml"
+    file.write_text(text.replace("/run/consent-relay/inbound/", f"{tmp_path}/"))
+    (tmp_path / "crm").write_text(webhook_secret())
+    (tmp_path / "sendgrid").write_text(SendGrid().verification_key)
+    purposes = Purposes(declared=frozenset(config_maps(example)["settings"]["CONSENT_RELAY_PURPOSES"].split(",")))
+    rules = ValidationRules(channels=("sms", "email", "voice"), default_region="FR", purposes=purposes)
+    sources = read_sources(file, tenants=("acme",), rules=rules, environ={})
+    declared = yaml.safe_load((EXAMPLE / "destinations.yaml").read_text())["destinations"]
+    of_destinations = {each["name"]: (each["tenant"], each["channel"]) for each in declared}
+    assert {name: (each.tenant, each.channel) for name, each in sources.items()} == {
+        name: of_destinations[each.destination or ""] for name, each in sources.items()
+    }
 
 
 @pytest.mark.long

@@ -12,8 +12,10 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import time
 import zipfile
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 from uuid import uuid4
 
@@ -27,11 +29,15 @@ from consent_contracts.topics import Topics
 from local_stack.ports import free_port
 from local_stack.servers import ServerEndpoints
 from tests.support.compose import OURS, environment, seconds
-from tests.support.deployed import DOCKERFILE, PROCESSES, ROOT
+from tests.support.deployed import DOCKERFILE, LASTING, ROOT
+from tests.support.provider_webhooks import standard
 from tests.support.waiting import until
 
 REMOVED = tuple(re.findall(r"site-packages/(\w+)", DOCKERFILE.read_text()))
 WITH_STATE = ("suppression", "propagator")
+SECRETS = {"gate": "gate", "status": "status"}
+"""Processes whose volume is not that of all others."""
+RUNNING = (*LASTING, "webhooks")
 
 
 class Containers:
@@ -42,9 +48,9 @@ class Containers:
         self._servers = servers
         self.prefix = f"t{uuid4().hex[:8]}."
         self.role = f"image_{uuid4().hex[:12]}"
-        self._owner = database.replace("+psycopg", "", 1)
+        self.owner = database.replace("+psycopg", "", 1)
         self._ports: dict[str, int] = {}
-        for name in ("site", "bin", "logs", "run", "gate", "state", "read-only"):
+        for name in ("site", "bin", "logs", "run", "gate", "status", "state", "read-only"):
             (directory / name).mkdir(mode=0o700)
         self.read_only = directory / "read-only"
         self.read_only.chmod(0o500)
@@ -72,8 +78,7 @@ class Containers:
 
     def here(self, service: str, text: str) -> str:
         """What the text of the compose file means on this machine."""
-        secrets = "gate" if service == "gate" else "run"
-        owner, database = self._owner.rsplit("@", 1)
+        owner, database = self.owner.rsplit("@", 1)
         role = f"postgresql://{self.role}:a-password@{database}"
         for there, here in (
             ("postgresql://consent_relay_service:local-service@postgres:5432/consent_relay", role),
@@ -81,9 +86,12 @@ class Containers:
             ("kafka:9092", self._servers.kafka),
             ("http://registry:8080/apis/ccompat/v7", self._servers.registry),
             ("http://api:8080", f"http://127.0.0.1:{self.port('api')}"),
+            *((f"http://{name}:9464", f"http://127.0.0.1:{self.port(f'{name} metrics')}") for name in RUNNING),
             ("/run/consent-relay-gate", str(self._directory / "gate")),
-            ("/run/consent-relay", str(self._directory / secrets)),
+            ("/run/consent-relay-status", str(self._directory / "status")),
+            ("/run/consent-relay", str(self._directory / SECRETS.get(service, "run"))),
             ("/etc/consent-relay/destinations.yaml", str(self._directory / "destinations.yaml")),
+            ("/etc/consent-relay/sources.yaml", str(ROOT / "deploy" / "images" / "sources.yaml")),
             ("0.0.0.0", "127.0.0.1"),
         ):
             text = text.replace(there, here)
@@ -91,7 +99,7 @@ class Containers:
 
     def environment(self, service: str) -> dict[str, str]:
         given = {name: self.here(service, value) for name, value in environment(service).items()}
-        if (port := f"CONSENT_RELAY_{service.upper()}_PORT") in given:
+        if (port := f"CONSENT_RELAY_{OURS[service]['command'][0].upper()}_PORT") in given:
             given[port] = str(self.port(service))
         return {
             **given,
@@ -163,15 +171,43 @@ def wait_until_ready(containers: Containers, name: str, process: subprocess.Pope
     assert process.poll() is None, f"{name}: {containers.log(name).read_text()}"
 
 
+def preparations() -> list[str]:
+    """What ends by itself, in an order that the compose file permits."""
+    once = {name for name, service in OURS.items() if service["restart"] == "no"}
+    return list(
+        TopologicalSorter({name: once & OURS[name].get("depends_on", {}).keys() for name in once}).static_order()
+    )
+
+
+def audited(containers: Containers) -> set[str]:
+    """The acts of which the audit has an entry."""
+    with psycopg.connect(containers.owner) as connection:
+        return {act for (act,) in connection.execute("SELECT act FROM audit_entries")}
+
+
+def report_opt_out(containers: Containers) -> int:
+    """The status of the answer to a webhook of the compose file's source."""
+    secret = environment("webhooks")["SANDBOX_INBOUND_SECRET"]
+    event = {"type": "opt_out", "address": "person@example.com"}
+    sent = standard(event, key=secret, now=int(time.time()), message_id="msg-1")
+    url = f"http://127.0.0.1:{containers.port('webhooks')}/v1/inbound/crm"
+    return httpx.post(url, content=sent.body, headers=dict(sent.headers)).status_code
+
+
 def test_every_process_starts_from_the_wheel_and_writes_its_volumes_alone(containers: Containers) -> None:  # R41
-    for preparation in ("migrate", "keyring", "topics", "gate-keys"):
+    for preparation in preparations():
         containers.run(preparation)
+    made = {"database_migrated", "keyring_generated", "keyring_exported", "topics_applied", "keys_exported"}
+    assert audited(containers) == made
     sandbox = containers.start_sandbox()
-    processes = {name: containers.start(name) for name in PROCESSES}
+    processes = {name: containers.start(name) for name in RUNNING}
     try:
         for name, process in processes.items():
             wait_until_ready(containers, name, process)
         assert httpx.get(f"http://127.0.0.1:{containers.port('api')}/openapi.json").status_code == 200
+        page = f"http://127.0.0.1:{containers.port('status')}/status"
+        assert httpx.get(page, follow_redirects=True).status_code == 200
+        assert report_opt_out(containers) == 200
         for process in processes.values():
             process.terminate()
         # An engine kills what has not ended by then.
@@ -182,5 +218,5 @@ def test_every_process_starts_from_the_wheel_and_writes_its_volumes_alone(contai
         for process in (sandbox, *processes.values()):
             process.kill()
             process.wait()
-    assert codes == dict.fromkeys(PROCESSES, 0)
+    assert codes == dict.fromkeys(RUNNING, 0)
     assert containers.written() == []
