@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry
 
 from consent_api.domain.validation import Purposes, ValidationRules
 from consent_api.inbound.sources import read_sources
+from consent_http.token_settings import AccessTokenSettings
 from consent_service.health import Health, serve_metrics
 from consent_service.settings import PREFIX, ProcessSettings
 from propagator.config.reader import read as read_destinations
@@ -560,6 +561,23 @@ def test_the_example_s_sources_are_right_and_read_by_both_apis(example: list[Doc
     assert {name: (each.tenant, each.channel) for name, each in sources.items()} == {
         name: of_destinations[each.destination or ""] for name, each in sources.items()
     }
+
+
+def test_the_key_set_of_access_tokens_can_be_fetched_by_those_that_take_them() -> None:
+    [policy] = yaml.safe_load_all((EXAMPLE / "authorization-server.yaml").read_text())
+    kubernetes_validate.validate(policy, VERSIONS[0], strict=True)
+    selector = policy["spec"]["podSelector"]
+    chosen = {
+        each["metadata"]["name"]
+        for each in [*of_kind(BASE, *WORKLOADS).values(), *of_kind(WEBHOOKS, "Deployment").values()]
+        if matches(selector, pod_labels(each))
+    }
+    taking = {name for name, each in PROCESSES.items() if issubclass(each, AccessTokenSettings)}
+    assert chosen == taking | {"webhooks"}
+    assert policy["spec"]["policyTypes"] == ["Egress"]
+    assert ports(policy["spec"]["egress"]) == {443}
+    assert policy["metadata"]["labels"] == {"consent-relay/stage": "prepare"}
+    assert "# - authorization-server.yaml" in (EXAMPLE / "kustomization.yaml").read_text()
 
 
 @pytest.mark.long
