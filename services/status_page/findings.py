@@ -81,7 +81,7 @@ LIMITS = (
     *(Limit(alert="RecordsDeletedUnread", query=each, limit=0) for each in questions.DELETED_UNREAD),
     Limit(alert="ListDiffers", query=questions.DIFFERENCES, limit=0),
     Limit(alert="ListNotCompared", query=questions.COMPARED_AGO, limit=2 * _DAY_SECONDS, unit="seconds"),
-    *(Limit(alert="ClockSkew", query=each, limit=1, unit="seconds", of_process=True) for each in questions.CLOCKS),
+    *(Limit(alert="ClockSkew", query=each, limit=0.8, unit="seconds", of_process=True) for each in questions.CLOCKS),
     Limit(alert="WebhooksRefused", query=questions.WEBHOOKS_REFUSED, limit=0),
     Limit(alert="OptOutsNotRecorded", query=questions.NOT_RECORDED, limit=0),
     Limit(alert="RightsRequestDueSoon", query=questions.OLDEST_REQUEST, limit=20 * _DAY_SECONDS, unit="seconds"),
