@@ -1,7 +1,6 @@
 """Local state restored from Kafka topics: a store of rows and positions, and a reader that fills it."""
 
 from consent_state.compactor import Compactor
-from consent_state.disk import StateDiskMetrics
 from consent_state.errors import (
     RestoreFailedError,
     RestoreStoppedError,
@@ -9,6 +8,7 @@ from consent_state.errors import (
     StateStoreCorruptedError,
     StateStoreUnavailableError,
 )
+from consent_state.metrics import StateStoreMetrics
 from consent_state.offsets import high_watermarks, last_stable_offsets, low_watermarks, topic_ids
 from consent_state.positions import Position, Rebuild, RebuildReason, TopicPartition
 from consent_state.reader import Batch, Remaining, TableReader, table_consumer
@@ -27,10 +27,10 @@ __all__ = [
     "RestoreStoppedError",
     "Restored",
     "Start",
-    "StateDiskMetrics",
     "StateError",
     "StateStore",
     "StateStoreCorruptedError",
+    "StateStoreMetrics",
     "StateStoreUnavailableError",
     "TableReader",
     "TopicPartition",

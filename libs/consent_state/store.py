@@ -20,7 +20,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
+from weakref import WeakSet
 
 import msgspec
 import rocksdict
@@ -46,6 +47,7 @@ FLUSH_SECONDS = 60.0
 """A crash loses the writes since the last flush: after this time, or a full write buffer, at the latest."""
 
 _POSITIONS_KEY = b"\xff\xffpositions"
+_IN_MEMORY = ("rocksdb.cur-size-all-mem-tables", "rocksdb.block-cache-usage")
 SCAN_ROWS = 1_000
 
 
@@ -98,6 +100,9 @@ class StateStore:
     operation raises StateStoreUnavailableError.
     """
 
+    _all: ClassVar[WeakSet[StateStore]] = WeakSet()
+    _all_lock: ClassVar[threading.Lock] = threading.Lock()
+
     def __init__(
         self,
         path: Path,
@@ -130,6 +135,8 @@ class StateStore:
         self._without_wal = _without_wal()
         self._flushed = time.monotonic()
         self.rebuild: Rebuild | None = None
+        with self._all_lock:
+            self._all.add(self)
 
     @classmethod
     def open(
@@ -170,6 +177,21 @@ class StateStore:
             store.clear(rebuild)
         store._request_compaction()
         return store
+
+    @classmethod
+    def all_memory_bytes(cls) -> int:
+        """`memory_bytes` of all stores of this process."""
+        with cls._all_lock:
+            stores = list(cls._all)
+        return sum(store.memory_bytes for store in stores)
+
+    @property
+    def memory_bytes(self) -> int:
+        """What is in memory: rows that are not on disk yet, up to `write_buffer_bytes`, and blocks that were read, up
+        to `block_cache_bytes`. Safe to read in any thread."""
+        with self._reading:
+            database = self._database
+            return 0 if database is None else sum(database.property_int_value(each) or 0 for each in _IN_MEMORY)
 
     @property
     def path(self) -> Path:

@@ -24,7 +24,7 @@ from consent_service import startup
 from consent_service.health import Health, serve_metrics
 from consent_service.secret_files import WATCH_SECONDS, SecretFile
 from consent_service.wrong_entries import RECHECK_SECONDS
-from consent_state import Compactor, StateDiskMetrics, StateStore, table_consumer
+from consent_state import Compactor, StateStore, StateStoreMetrics, table_consumer
 from propagator.config.model import Destination, live_keys
 from propagator.connectors.base import ConnectionSettings, Connector
 from propagator.connectors.rotating import RotatingConnector, followed_connection
@@ -131,7 +131,7 @@ class Propagator:
         channels = {each.name: each.channel for each in destinations}
         self._metrics = Metrics.on(registry, channels=channels)
         self._state_metrics = StateMetrics.on(registry, propagator=settings.propagator_name, destinations=channels)
-        StateDiskMetrics.on(registry, settings.state_dir)
+        StateStoreMetrics.on(registry, settings.state_dir)
         self._events = StateEvents(self._metrics, self._state_metrics)
         self._admin = clients.admin(settings.kafka, settings.kafka_client)
         self._stopping = threading.Event()

@@ -11,7 +11,7 @@ from consent_kafka.transport import TransportMetrics, build, run
 from consent_service import startup
 from consent_service.clock_check import ClockCheck
 from consent_service.health import Health, serve_metrics
-from consent_state import Compactor, StateDiskMetrics
+from consent_state import Compactor, StateStoreMetrics
 from suppression.merge.seals import seal_rank
 from suppression.merge_stream import GROUP, MergePartitionFactory
 from suppression.metrics import MergeMetrics
@@ -42,7 +42,7 @@ def run_suppression(settings: SuppressionSettings) -> int:
             )
 
         metrics = MergeMetrics.on(registry, channels=settings.channels)
-        StateDiskMetrics.on(registry, settings.state_dir)
+        StateStoreMetrics.on(registry, settings.state_dir)
         clock_check = ClockCheck()
         health.watch("clock", clock_check.readiness)
         metrics.clock_offset.set_function(clock_check.offset_seconds)

@@ -26,7 +26,7 @@ from consent_kafka.transport import TransportMetrics
 from consent_service.health import Health
 from consent_service.secret_files import SecretMetrics
 from consent_service.wrong_entries import WrongEntries
-from consent_state import StateDiskMetrics
+from consent_state import StateStoreMetrics
 from lag_exporter.metrics import LagMetrics
 from propagator.metrics import Metrics as PropagatorMetrics
 from propagator.state.metrics import StateMetrics
@@ -74,7 +74,7 @@ PROCESSES: dict[str, list[Callable[[CollectorRegistry], object]]] = {
     "suppression and propagator (the transport)": [
         lambda registry: TransportMetrics.on(registry).start_at_zero("stream", ["topic"])
     ],
-    "suppression and propagator (local state)": [lambda registry: StateDiskMetrics.on(registry, Path("state"))],
+    "suppression and propagator (local state)": [lambda registry: StateStoreMetrics.on(registry, Path("state"))],
     "api and gate (quotas)": [lambda registry: RateMetrics.on(registry, tenants=["tenant"], budgets=["budget"])],
     "api and gate (access tokens)": [AccessTokenMetrics.on],
     "a tool with the client library": [lambda registry: registry.register(ListMetrics({}))],

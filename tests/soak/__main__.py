@@ -56,7 +56,8 @@ def soak(minutes: float, rate: float) -> None:
         pids = {name: stack.endpoints.pids[name] for name in PROCESSES}
         with console.status("importing, so that the tables have what they keep in memory"):
             last_call = fill_tables(stack.endpoints, sandbox)
-        with sampled(pids, lambda: _check(gate)) as samples:
+        with_state = {name: f"{stack.endpoints.metrics[name]}/metrics" for name in ("suppression", "propagator")}
+        with sampled(pids, with_state, lambda: _check(gate)) as samples:
             began = time.monotonic()
             one = partial(play, stack.endpoints, sandbox, rate=rate)
             rounds = _rounds(console, minutes, one, last_call)

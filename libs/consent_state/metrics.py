@@ -1,4 +1,4 @@
-"""How full the disk of a process's local state is, for Prometheus."""
+"""How full the disk of a process's local state is, and what of the state is in memory, for Prometheus."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from typing import Literal, Self
 
 from prometheus_client import CollectorRegistry, Gauge
 
+from consent_state.store import StateStore
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class StateDiskMetrics:
-    """Of one process with local state; both are read when they are scraped."""
+class StateStoreMetrics:
+    """Of one process with local state; all are read when they are scraped."""
 
     free: Gauge
     size: Gauge
+    memory: Gauge
 
     @classmethod
     def on(cls, registry: CollectorRegistry, directory: Path) -> Self:
@@ -34,9 +37,16 @@ class StateDiskMetrics:
                 "Size of the file system of the state directory.",
                 registry=registry,
             ),
+            memory=Gauge(
+                "consent_relay_state_memory_bytes",
+                "What the process keeps of its state in memory: rows that are not on disk yet, and blocks that were"
+                " read. Merge: up to 48 MiB a partition; propagator: up to 64 MiB.",
+                registry=registry,
+            ),
         )
         metrics.free.set_function(partial(_usage, directory, "free"))
         metrics.size.set_function(partial(_usage, directory, "total"))
+        metrics.memory.set_function(StateStore.all_memory_bytes)
         return metrics
 
 
