@@ -127,10 +127,9 @@ def test_what_an_operator_watches_has_the_limits_of_its_alert(row: tuple[str, st
     metrics, limits, name = row
     alerts = [alert for alert in ALERTS if alert["alert"] == f"ConsentRelay{name}"]
     expression = "".join(recorded(alert["expr"]) for alert in alerts)
-    assert all(
-        f"{metric}{{{labels}}}" in expression or (not labels and metric in expression)
-        for metric, labels in selectors(metrics)
-    )
+    for metric, labels in selectors(metrics):
+        asked = [where for of, where in selectors(expression) if of == metric]
+        assert labels in asked if labels else asked, f"{name} asks for no {metric}{{{labels}}}"
     assert all(each in expression for each in re.findall(r"`(increase.*?)`", metrics))
     stated = re.findall(r"(above|below|at) ([^\s:,]+(?: \* \d+)?)(?: for (\w+))?[^:;]*: (page|ticket)", limits)
     assert stated
