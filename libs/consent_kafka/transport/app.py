@@ -19,7 +19,7 @@ from consent_kafka.transport.membership import Membership
 from consent_kafka.transport.metrics import TransportMetrics
 from consent_kafka.transport.options import Options
 from consent_kafka.transport.partition_tasks import PartitionTasks
-from consent_kafka.transport.timing import CLOSE_SECONDS, DRAIN_SECONDS, SESSION_SECONDS
+from consent_kafka.transport.timing import CLOSE_SECONDS, DRAIN_SECONDS, MAX_POLL_SECONDS, SESSION_SECONDS
 from consent_service.health import Health
 from consent_service.stall_timer import STALLED_SECONDS
 
@@ -43,6 +43,7 @@ def build(
     metrics: TransportMetrics,
     client_config: Mapping[str, Any] | None = None,
     session_timeout: float = SESSION_SECONDS,
+    max_poll_interval: float = MAX_POLL_SECONDS,
     max_chunk: int = 1_000,
     max_outstanding: int = 5_000,
     drain_timeout: float = DRAIN_SECONDS,
@@ -65,6 +66,7 @@ def build(
         instance_id=instance_id,
         client_config=client_config or {},
         session_timeout=session_timeout,
+        max_poll_interval=max_poll_interval,
         max_chunk=max_chunk,
         max_outstanding=max_outstanding,
         drain_timeout=drain_timeout,

@@ -7,6 +7,7 @@ from typing import Any
 from consent_kafka.transport.timing import (
     CLOSE_SECONDS,
     DRAIN_SECONDS,
+    MAX_POLL_SECONDS,
     SESSION_SECONDS,
     STOP_SECONDS,
     longest_stop,
@@ -25,6 +26,7 @@ class Options:
     client_config: Mapping[str, Any] = field(default_factory=dict, repr=False)  # It holds a password.
     session_timeout: float = SESSION_SECONDS
     commit_interval: float = 0.5
+    max_poll_interval: float = MAX_POLL_SECONDS
     max_chunk: int = 1_000
     max_outstanding: int = 5_000
     drain_timeout: float = DRAIN_SECONDS

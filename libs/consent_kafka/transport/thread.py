@@ -107,8 +107,8 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
             session_timeout_ms=int(options.session_timeout * 1000),
             heartbeat_interval_ms=int(options.heartbeat_interval * 1000),
             rebalance_timeout_ms=int(options.rebalance_timeout * 1000),
-            # The fetch loop polls twice a second even when every partition is paused; no poll: we hang.
-            max_poll_interval_ms=60_000,
+            # The loop polls twice a second even when every partition is paused; no poll: we hang.
+            max_poll_interval_ms=int(options.max_poll_interval * 1000),
             # A partition that becomes ready is not in the fetch that is under way, and waits for its end.
             fetch_max_wait_ms=250,
             # Above the largest record anybody may write here: aiokafka cannot read one that is larger than this.
@@ -141,8 +141,10 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
 
     async def _check_errors(self) -> None:
         consumer = self._ensure_consumer()
-        if consumer._coordinator is not None:
-            consumer._coordinator.check_errors()
+        # The loop turns, as aiokafka is to know: it does not let a member join again that has not polled for too long.
+        with consumer._subscription.fetch_context():
+            if consumer._coordinator is not None:
+                consumer._coordinator.check_errors()
 
     async def fetch(self) -> dict[TP, Fetched]:
         """One chunk of each partition that is ready; waits a while for the first."""

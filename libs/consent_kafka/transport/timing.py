@@ -2,6 +2,8 @@
 
 SESSION_SECONDS = 8.0
 """A member that the broker has not heard of for so long loses its partitions."""
+MAX_POLL_SECONDS = 60.0
+"""A member whose loop does not turn for so long leaves its group: it hangs."""
 DRAIN_SECONDS = 2.0
 """A handler has so long to finish before `process` is cancelled."""
 CLOSE_SECONDS = 8.0

@@ -97,6 +97,7 @@ def main() -> int:
             health=health,
             metrics=metrics,
             session_timeout=6.0,
+            max_poll_interval=OPTIONS.get("max_poll_interval", 60.0),
             drain_timeout=OPTIONS.get("drain_timeout", 2.0),
             close_timeout=OPTIONS.get("close_timeout", 8.0),
             max_chunk=OPTIONS.get("max_chunk", 1000),

@@ -13,6 +13,7 @@ import pytest
 from confluent_kafka import Consumer
 
 from consent_kafka.clients import transactional_producer
+from tests.integration.proxy import Proxy
 from tests.integration.transport.processes import Bench
 from tests.support.waiting import until
 
@@ -145,6 +146,29 @@ def test_a_worker_that_was_suspended_for_longer_than_its_session_joins_again(ben
     until(lambda: "4" in bench.done() or worker.process.poll() is not None)
     assert worker.process.poll() is None, bench.log()
     assert worker.stop() == 0
+
+
+# R43
+def test_a_worker_that_is_cut_off_in_a_rebalance_for_longer_than_its_poll_interval_joins_again(bench: Bench) -> None:
+    bench.create(partitions=2)
+    with Proxy(bench.bootstrap, kafka=True) as proxy:
+        slow = {"slow": "slow", "slow_seconds": 3, "drain_timeout": 6.0}
+        worker = bench.worker(instance="one", bootstrap=proxy.address, max_poll_interval=5.0, **slow)
+        opened(bench, "one", 2)
+        bench.produce(["slow"])
+        until(lambda: bench.notes("begin"), what="work that the rebalance waits for")
+        bench.worker(instance="two")
+        until(lambda: "because it is rebalancing" in worker.log.read_text(), what="the worker hears of the rebalance")
+        proxy.cut()
+        until(lambda: bench.notes("open", instance="two"), what="the group has gone on without it")
+        time.sleep(6)  # Longer than the poll interval.
+        proxy.heal()
+
+        def reads() -> bool:
+            bench.produce(map(str, range(20)))
+            return any("slow" not in line["values"] for line in bench.notes("done", instance="one"))
+
+        until(reads, what="the worker has a partition again", every=0.5)
 
 
 # R43
