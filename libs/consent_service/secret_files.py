@@ -173,7 +173,8 @@ class SecretWatch:
     """Looks at the secrets of a process each second, in a thread of its own, and reports on them.
 
     Readiness does not depend on them: the process works with the secrets that it has, and a bad file comes to all
-    processes at once. It does depend on the thread, which a hung file system stops.
+    processes at once. It does depend on the thread, which a hung file system stops. Liveness does not, however long:
+    a process that is started instead would hang at its start, without the secrets that this one has.
     """
 
     def __init__(self, registry: CollectorRegistry, health: Health, *, every: float = WATCH_SECONDS) -> None:

@@ -16,6 +16,7 @@ from faust.transport.drivers.aiokafka import Consumer, Transport
 from faust.types import TP, ConsumerMessage, Message
 from faust.types.transports import ConsumerT
 
+from consent_kafka.group_state import GroupState
 from consent_kafka.transport.api import Chunk
 from consent_kafka.transport.chunk_app import ChunkApp
 from consent_kafka.transport.thread import POLL_SECONDS, ChunkConsumerThread
@@ -71,6 +72,8 @@ class ChunkConsumer(Consumer):
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:
         """One message for each partition that has records, holding a chunk of them."""
         self.app.health.heartbeat(self.app.stream_spec.name)
+        if self.app.membership.observe() is not GroupState.LEFT_OUT:
+            self.app.health.heartbeat(f"{self.app.stream_spec.name}, consumer group")
         self.partition_tasks.report()
         if not self.flow_active:
             await self._thread.check_errors()

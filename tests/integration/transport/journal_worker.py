@@ -85,7 +85,7 @@ async def open_partition(group: str, topic: str, partition: int, ownership: Owne
 
 def main() -> int:
     json_logs.configure("INFO", "journal-worker")
-    health = Health(stale_after=2.0)
+    health = Health(stale_after=2.0, dead_after=OPTIONS.get("dead_after", 30.0))
     registry = CollectorRegistry()
     server = serve_metrics(registry, health, "127.0.0.1", 0)
     metrics = TransportMetrics.on(registry)

@@ -145,6 +145,7 @@ def test_a_worker_that_was_suspended_for_longer_than_its_session_joins_again(ben
     bench.produce(["4"])
     until(lambda: "4" in bench.done() or worker.process.poll() is not None)
     assert worker.process.poll() is None, bench.log()
+    assert hung(bench) == ""
     assert worker.stop() == 0
 
 
@@ -153,7 +154,7 @@ def test_a_worker_that_is_cut_off_in_a_rebalance_for_longer_than_its_poll_interv
     bench.create(partitions=2)
     with Proxy(bench.bootstrap, kafka=True) as proxy:
         slow = {"slow": "slow", "slow_seconds": 3, "drain_timeout": 6.0}
-        worker = bench.worker(instance="one", bootstrap=proxy.address, max_poll_interval=5.0, **slow)
+        worker = bench.worker(instance="one", bootstrap=proxy.address, max_poll_interval=5.0, dead_after=8.0, **slow)
         opened(bench, "one", 2)
         bench.produce(["slow"])
         until(lambda: bench.notes("begin"), what="work that the rebalance waits for")
@@ -161,7 +162,7 @@ def test_a_worker_that_is_cut_off_in_a_rebalance_for_longer_than_its_poll_interv
         until(lambda: "because it is rebalancing" in worker.log.read_text(), what="the worker hears of the rebalance")
         proxy.cut()
         until(lambda: bench.notes("open", instance="two"), what="the group has gone on without it")
-        time.sleep(6)  # Longer than the poll interval.
+        stay_alive(bench, seconds=9)  # Longer than the poll interval, and than one would be restarted after.
         proxy.heal()
 
         def reads() -> bool:
@@ -293,6 +294,54 @@ def unready(bench: Bench) -> str:
 
 def ready(bench: Bench) -> bool:
     return not unready(bench)
+
+
+def hung(bench: Bench, instance: str = "one") -> str:
+    """The reasons why the worker is not alive; empty: none."""
+    page = f"http://127.0.0.1:{bench.notes('start', instance=instance)[0]['port']}/healthz"
+    try:
+        with urllib.request.urlopen(page, timeout=5):
+            return ""
+    except urllib.error.HTTPError as refused:
+        return refused.read().decode()
+
+
+# R41
+def test_a_worker_that_is_left_out_of_its_group_and_does_not_come_back_is_not_alive(bench: Bench) -> None:
+    bench.create(partitions=1)
+    # aiokafka leaves the group and joins it no more where it takes the process for one that does not poll.
+    worker = bench.worker(instance="one", max_poll_interval=0.0, dead_after=5.0)
+    opened(bench, "one", 1)
+    until(lambda: not members(bench), what="the group is without it")
+    reasons = until(lambda: hung(bench), what="it is not alive")
+    assert re.fullmatch(rf"{bench.group}, consumer group: no sign of life for \d+ s\n", reasons)
+    assert not ready(bench)
+    # What Kubernetes does.
+    worker.kill()
+    bench.worker(instance="one", dead_after=5.0)
+    bench.produce(["1"])
+    until(lambda: bench.done() == ["1"])
+
+
+# R41
+def test_a_worker_without_a_partition_is_alive_and_so_is_one_whose_broker_does_not_answer(bench: Bench) -> None:
+    bench.create(partitions=1)
+    with Proxy(bench.bootstrap, kafka=True) as proxy:
+        bench.worker(instance="one", bootstrap=proxy.address, dead_after=8.0)
+        bench.worker(instance="two", dead_after=8.0)
+        until(lambda: len(members(bench)) == 2 and bench.notes("open"), what="two members for one partition")
+        proxy.freeze()
+        stay_alive(bench, seconds=6.0 + 8.0 + 1.0)  # Its session ends, and so long after it would be restarted.
+        proxy.heal()
+        until(lambda: len(members(bench)) == 2, what="it is back")
+
+
+def stay_alive(bench: Bench, *, seconds: float) -> None:
+    """Both workers, each time that one looks."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert (hung(bench, "one"), hung(bench, "two")) == ("", "")
+        time.sleep(0.2)
 
 
 # R41

@@ -4,11 +4,18 @@ import asyncio
 from types import SimpleNamespace
 
 import pytest
-from aiokafka.errors import IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError
+from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    IllegalGenerationError,
+    RebalanceInProgressError,
+    UnknownMemberIdError,
+)
 from aiokafka.protocol.commit import OffsetCommitRequest
 from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest
 
 from consent_kafka.errors import DuplicateInstanceIdError
+from consent_kafka.group_state import GroupState
 from consent_kafka.instance_watch import Holder, InstanceWatch
 from consent_kafka.transport.membership import ConsumerGroupMetadata, Membership
 
@@ -26,6 +33,7 @@ class Broker:
         self.error_code = 0
         self.takes = 0.0
         self.member_id = "member"
+        self.coordinator_id: int | None = 1
         self.holder: Holder | None = Holder(member_id="worker-1-other")
         watch = InstanceWatch(instance_id="worker-1", session_timeout=6.0, look=self.look, clock=lambda: self.now)
         self.membership = Membership(session_timeout=6.0, instance=watch if static else None, clock=lambda: self.now)
@@ -49,6 +57,10 @@ class Broker:
         self.error_code = 0
         await self._send_req(JOIN)
         self.member_id += "'"
+
+    def stop(self) -> None:
+        assert self._closing is not None
+        self._closing.set_result(None)
 
     async def lose(self, request: object = HEARTBEAT, error_code: int = UnknownMemberIdError.errno) -> int:
         """The session is alive, and then the broker no longer knows the member; the answer that aiokafka gets."""
@@ -175,6 +187,88 @@ async def test_unknown_after_the_session_is_a_plain_eviction(broker: Broker) -> 
         assert not broker.membership.confirmed()
         await broker.join()
     assert broker.membership.waiting is None
+
+
+async def test_a_member_that_is_removed_and_asks_for_nothing_is_left_out(broker: Broker) -> None:  # R41
+    assert broker.membership.observe() is GroupState.NEW
+    await broker.lose()
+    broker.membership.observe()
+    assert broker.membership.observe() is GroupState.LEFT_OUT
+    await broker.join()
+    await broker._send_req(HEARTBEAT)
+    assert broker.membership.observe() is GroupState.MEMBER
+
+
+async def test_a_member_whose_session_ends_without_a_word_of_the_broker_is_left_out(broker: Broker) -> None:  # R41
+    """The client has stopped its heartbeats, as aiokafka does where it takes the process for idle."""
+    await broker._send_req(HEARTBEAT)
+    broker.membership.observe()
+    broker.now += 6.1
+    assert broker.membership.observe() is GroupState.LEFT_OUT
+
+
+async def test_one_that_waits_for_the_groups_answer_is_not_left_out(broker: Broker) -> None:  # R41
+    await broker.lose()
+    answered = asyncio.get_running_loop().create_future()
+    answer = broker.answer
+
+    async def late(request: object) -> SimpleNamespace:
+        await answered
+        return await answer(request)
+
+    broker._send_req = late
+    broker.membership.watch(broker)
+    joining = asyncio.create_task(broker._send_req(JOIN))
+    for _ in range(3):
+        await asyncio.sleep(0)
+        broker.now += 60.0
+        assert broker.membership.observe() is GroupState.ASKING
+    answered.set_result(None)
+    await joining
+
+
+async def test_one_that_is_refused_and_asks_again_is_not_left_out(broker: Broker) -> None:  # R41
+    """As by a broker that still loads the group. A look may fall between two requests."""
+    await broker.lose()
+    for _ in range(3):
+        broker.now += 10.0
+        broker.error_code = GroupLoadInProgressError.errno
+        await broker._send_req(JOIN)
+        assert broker.membership.observe() is GroupState.ASKING
+
+
+async def test_one_whose_broker_does_not_answer_is_not_left_out(broker: Broker) -> None:  # R41
+    await broker._send_req(HEARTBEAT)
+    broker.membership.observe()
+    broker.coordinator_id = None
+    broker.now += 600.0
+    assert broker.membership.observe() is GroupState.NO_COORDINATOR
+    broker.coordinator_id = 1
+    assert broker.membership.observe() is GroupState.LEFT_OUT
+
+
+async def test_an_attempt_to_commit_is_no_attempt_to_come_back(broker: Broker) -> None:  # R41
+    await broker.lose()
+    broker.membership.observe()
+    await broker._send_req(COMMIT)
+    assert broker.membership.observe() is GroupState.LEFT_OUT
+
+
+async def test_one_that_looks_whether_another_process_has_its_name_is_not_left_out(  # R41
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("consent_kafka.transport.membership.WATCH_SECONDS", 0.0)
+    broker.holder = None  # No answer: it goes on looking.
+    await broker.lose()
+    await broker.join()
+    await broker.lose()
+    joining = asyncio.create_task(broker.join())
+    for _ in range(3):
+        await asyncio.sleep(0.01)
+        assert broker.membership.observe() is GroupState.ASKING
+    broker.stop()
+    with pytest.raises(GroupCoordinatorNotAvailableError):
+        await joining
 
 
 def test_a_lease_continues_only_without_a_generation_in_between() -> None:
