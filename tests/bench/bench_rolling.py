@@ -24,7 +24,7 @@ _WARM_UP_SECONDS = 5.0
 
 
 def measure(servers: Servers) -> list[Figure]:
-    """Two instances each of API, relay, merge and propagator; the clients go to an API that is ready."""
+    """Two instances each of API, relay, merge, propagator and gate; the clients go to an API that is ready."""
     with (
         system(servers, _TOOL, environ=SHUTDOWN_DELAY) as stack,
         closing(SandboxClient.of(stack.endpoints)) as sandbox,

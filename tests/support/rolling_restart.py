@@ -24,18 +24,18 @@ MIN_READY_SECONDS = 1.0
 may be missing from the load balancer's list between two looks."""
 SHUTDOWN_DELAY = {"CONSENT_RELAY_API_SHUTDOWN_DELAY": "2", "CONSENT_RELAY_GATE_SHUTDOWN_DELAY": "2"}
 """Settings: for how long a load balancer may take to notice."""
-_SECOND = ("api", "relay", "suppression", "propagator")
-"""What every choice passes on its way to a tool: two of each, as the kustomize base has them."""
+_SECOND = ("api", "relay", "suppression", "propagator", "gate")
+"""What every choice passes on its way to a tool, and what tools ask: two of each, as the kustomize base has them."""
 _ORDER = (
-    *("gate", "propagator-2", "propagator", "suppression-2", "suppression", "relay-2", "relay", "ingest", "lag"),
-    *("api-2", "api"),
+    *("gate-2", "gate", "propagator-2", "propagator", "suppression-2", "suppression", "relay-2", "relay"),
+    *("ingest", "lag", "status", "api-2", "api"),
 )
 """As docs/running.md has it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Instance:
-    """One API behind the load balancer."""
+    """One API or gate behind the load balancer."""
 
     url: str
     ready: str
@@ -43,20 +43,40 @@ class Instance:
 
 @dataclass
 class Answered:
-    """What the clients were answered. `failures`: everything but 201, in words."""
+    """What the clients were answered. `failures`: everything but the status of success, in words."""
 
     answers: list[dict[str, Any]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    path: str
+    status: int
+    """Of success."""
+
+
+DECIDE = Call(path="/v1/decisions", status=201)
+CHECK = Call(path="/v1/check", status=200)
+
+
 def with_second_instances(stack: Stack) -> list[Instance]:
-    """Start a second API, relay, merge and propagator, and return both APIs."""
+    """Start a second API, relay, merge, propagator and gate, and return both APIs."""
     for kind in _SECOND:
         stack.add_worker(kind)
-    metrics = stack.endpoints.metrics["api"]
+    return _both(stack, "api", stack.endpoints.api)
+
+
+def gates(stack: Stack) -> list[Instance]:
+    """Both, once `with_second_instances` has started the second."""
+    return _both(stack, "gate", stack.endpoints.gate)
+
+
+def _both(stack: Stack, kind: str, url: str) -> list[Instance]:
+    second = f"{kind}-2"
     return [
-        Instance(url=stack.endpoints.api, ready=f"{metrics}/readyz"),
-        Instance(url=stack.added_url("api-2"), ready=f"{stack.added_metrics('api-2')}/readyz"),
+        Instance(url=url, ready=f"{stack.endpoints.metrics[kind]}/readyz"),
+        Instance(url=stack.added_url(second), ready=f"{stack.added_metrics(second)}/readyz"),
     ]
 
 
@@ -86,11 +106,13 @@ def roll(stack: Stack) -> dict[str, str]:
 
 @contextmanager
 def clients(
-    instances: Sequence[Instance], *, api_key: str, bodies: Iterator[dict[str, Any]], rate: float
+    instances: Sequence[Instance], *, api_key: str, bodies: Iterator[dict[str, Any]], rate: float, call: Call = DECIDE
 ) -> Iterator[Answered]:
-    """`rate` decisions a second by POST /v1/decisions until the block ends; complete once it has ended."""
+    """`rate` calls a second by POST until the block ends; complete once it has ended."""
     stop, answered = threading.Event(), Answered()
-    sending = threading.Thread(target=lambda: asyncio.run(_send(instances, api_key, bodies, rate, stop, answered)))
+    sending = threading.Thread(
+        target=lambda: asyncio.run(_send(instances, call, api_key, bodies, rate, stop, answered))
+    )
     sending.start()
     try:
         yield answered
@@ -101,6 +123,7 @@ def clients(
 
 async def _send(
     instances: Sequence[Instance],
+    call: Call,
     api_key: str,
     bodies: Iterator[dict[str, Any]],
     rate: float,
@@ -123,7 +146,7 @@ async def _send(
             if chosen is None:
                 answered.failures.append("no instance is ready")
                 continue
-            under_way.append(asyncio.create_task(_post(session, chosen, next(bodies), answered)))
+            under_way.append(asyncio.create_task(_post(session, call, chosen, next(bodies), answered)))
         await asyncio.gather(*under_way)
         for task in looking:
             task.cancel()
@@ -144,12 +167,12 @@ async def _look(session: aiohttp.ClientSession, instance: Instance, ready: set[s
     (ready.add if is_ready else ready.discard)(instance.url)
 
 
-async def _post(session: aiohttp.ClientSession, url: str, body: dict[str, Any], answered: Answered) -> None:
+async def _post(session: aiohttp.ClientSession, call: Call, url: str, body: dict[str, Any], answered: Answered) -> None:
     headers = {"Idempotency-Key": f'"{uuid4()}"'}
     try:
-        async with session.post(f"{url}/v1/decisions", json=body, headers=headers) as answer:
+        async with session.post(f"{url}{call.path}", json=body, headers=headers) as answer:
             found = await answer.json()
-            if answer.status == 201:
+            if answer.status == call.status:
                 answered.answers.append(found)
             else:
                 answered.failures.append(f"{url}: HTTP {answer.status}: {found}")
