@@ -40,7 +40,8 @@ class StateStoreMetrics:
             memory=Gauge(
                 "consent_relay_state_memory_bytes",
                 "What the process keeps of its state in memory: rows that are not on disk yet, and blocks that were"
-                " read. Merge: up to 48 MiB a partition; propagator: up to 64 MiB.",
+                " read. Merge: up to 48 MiB a partition, 80 while rows are being written to disk; propagator: up to 64"
+                " MiB, and 96.",
                 registry=registry,
             ),
         )

@@ -187,8 +187,8 @@ class StateStore:
 
     @property
     def memory_bytes(self) -> int:
-        """What is in memory: rows that are not on disk yet, up to `write_buffer_bytes`, and blocks that were read, up
-        to `block_cache_bytes`. Safe to read in any thread."""
+        """What is in memory: rows that are not on disk yet, up to `write_buffer_bytes`, and twice that while they are
+        being written to disk; and blocks that were read, up to `block_cache_bytes`. Safe to read in any thread."""
         with self._reading:
             database = self._database
             return 0 if database is None else sum(database.property_int_value(each) or 0 for each in _IN_MEMORY)

@@ -14,6 +14,7 @@ from status_page.findings import (
     LATE_SHARE,
     OF_DESTINATION,
     RUNBOOKS,
+    TICKETS,
     Finding,
     Shown,
     findings,
@@ -140,7 +141,9 @@ def runbook(finding: Finding) -> str:
 def _level_of(observed: Observed, found: Sequence[Finding]) -> Level:
     if not observed.at:
         return "unknown"
-    return "bad" if found else "good"
+    if all(each.alert in TICKETS for each in found):
+        return "attention" if found else "good"
+    return "bad"
 
 
 def _tiles(observed: Observed) -> list[Tile]:

@@ -175,6 +175,19 @@ def _dead_letters(history: History) -> Iterator[Finding]:
             yield Finding(alert="DeadLetters", about=asked.process, value=count)
 
 
+TICKETS = frozenset(
+    {
+        "RevocationImpossible",
+        "DeadLetters",
+        "ListNotCompared",
+        "WebhooksRefused",
+        "OptOutsNotRecorded",
+        "RightsRequestDueSoon",
+        "PausesDoNotEnd",
+        "CertificateEnds",
+    }
+)
+"""Findings whose alerts page at no limit."""
 RUNBOOKS: Mapping[str, str] = {
     "ProcessAbsent": "a-process-is-absent",
     "NotReady": "a-process-is-absent",

@@ -144,10 +144,13 @@ class History:
 
     def _append(self, asked: Query, at: float, found: Mapping[str, float | None]) -> None:
         kept = self._points[asked]
-        for group in found:
+        # Sources, secrets and topics may be more than fit: of events that none had there is nothing to show.
+        idle = {group for group, value in found.items() if asked.how == "count" and not value}
+        for group in found if asked.by == "destination" else found.keys() - idle:
             if group not in kept and len(group) <= LONGEST_GROUP and len(kept) < MOST_GROUPS:
                 kept[group] = deque(maxlen=self._length)
-        self.left_out = max(self.left_out, len(found.keys() - kept.keys()))
+        if asked.by == "destination":
+            self.left_out = max(self.left_out, len(found.keys() - kept.keys()))
         for group, points in list(kept.items()):
             points.append(Point(at, found.get(group)))
             if len(points) == self._length and all(each.value is None for each in points):

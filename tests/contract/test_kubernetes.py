@@ -434,16 +434,20 @@ def test_prometheus_finds_every_process_as_the_rules_name_it() -> None:
     assert sorted(asked) == sorted(LASTING), "each pod is asked once"
 
 
-def commands(heading: str, number: int, directory: Path) -> list[list[str]]:
-    """The words of each kubectl command that a block of README.md below the heading runs, in their order."""
+def commands(heading: str, number: int, directory: Path, *, failing: str = "") -> list[list[str]]:
+    """The words of each kubectl command that a block of README.md below the heading runs, in their order. A command
+    with the words `failing` fails."""
     section = (KUBERNETES / "README.md").read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
     block = re.findall(r"^```console\n(.*?)^```", section, re.MULTILINE | re.DOTALL)[number]
     program, log = directory / "kubectl", directory / "commands"
-    program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$*" >> {shlex.quote(str(log))}\n')
+    fail = f'case "$*" in *{shlex.quote(failing)}*) exit 1;; esac\n' if failing else ""
+    program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$*" >> {shlex.quote(str(log))}\n{fail}')
     program.chmod(0o755)
     script = "".join(line[2:] for line in block.splitlines(keepends=True))
     paths = f"{directory}:{os.environ['PATH']}"
-    subprocess.run(["sh", "-eu", "-c", script], env={"PATH": paths}, check=True, timeout=30)
+    # As a shell at a prompt, which goes on after a command that failed.
+    done = subprocess.run(["sh", "-c", script], env={"PATH": paths}, check=False, timeout=30)
+    assert done.returncode == (1 if failing else 0)
     return [line.split() for line in log.read_text().splitlines()]
 
 
@@ -518,6 +522,15 @@ def test_an_upgrade_replaces_one_process_after_the_other(example: list[Document]
     assert steps[-1 - len(each_process) : -1] == each_process
     assert sorted(rolled_out_first()) == sorted(kinds)
     assert steps[0] == ["-n", "consent-relay", "delete", "job", "migrate", "topics", "--ignore-not-found"]
+
+
+@pytest.mark.parametrize(
+    "failing", ["job/migrate", "component=suppression", "rollout status --timeout=15m statefulset/propagator"]
+)
+def test_an_upgrade_ends_where_something_fails(failing: str, tmp_path: Path) -> None:
+    steps = [" ".join(step) for step in commands("Install, and upgrade", 1, tmp_path, failing=failing)]
+    assert failing in steps[-1]
+    assert [step for step in steps if failing in step] == steps[-1:]
 
 
 @pytest.mark.long

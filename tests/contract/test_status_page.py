@@ -13,7 +13,7 @@ import yaml
 from consent_api.operations.verify.compare import DifferenceKind
 from consent_contracts.topics import Topics
 from status_page import dead_letters, findings, questions
-from status_page.findings import LIMITS, RUNBOOKS, Limit
+from status_page.findings import LIMITS, RUNBOOKS, TICKETS, Limit
 from status_page.pages import WORDS
 from status_page.settings import PROCESSES
 from tests.support.prometheus import exported, selectors
@@ -55,6 +55,13 @@ def test_what_the_list_of_dead_letters_reads_is_exported(series: str) -> None:
 def test_each_finding_leads_to_the_runbook_of_its_alert() -> None:
     for name, heading in RUNBOOKS.items():
         assert ALERTS[name]["annotations"]["runbook_url"] == f"docs/runbooks.md#{heading}"
+
+
+def test_a_finding_is_less_than_red_where_its_alert_never_pages() -> None:
+    document = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text("utf-8"))
+    rules = [rule for group in document["groups"] for rule in group["rules"]]
+    paging = {rule["alert"] for rule in rules if rule["labels"]["severity"] == "page"}
+    assert {name for name in RUNBOOKS if ALERTS[name]["alert"] not in paging} == TICKETS
 
 
 @pytest.mark.parametrize("limit", LIMITS, ids=lambda limit: f"{limit.alert} {limit.query.process} {limit.query.metric}")

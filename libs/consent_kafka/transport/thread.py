@@ -141,10 +141,11 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
 
     async def _check_errors(self) -> None:
         consumer = self._ensure_consumer()
+        if consumer._coordinator is not None:
+            consumer._coordinator.check_errors()
         # The loop turns, as aiokafka is to know: it does not let a member join again that has not polled for too long.
         with consumer._subscription.fetch_context():
-            if consumer._coordinator is not None:
-                consumer._coordinator.check_errors()
+            pass
 
     async def fetch(self) -> dict[TP, Fetched]:
         """One chunk of each partition that is ready; waits a while for the first."""

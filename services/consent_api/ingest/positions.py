@@ -205,6 +205,6 @@ class EndOffsets:
             log.warning("no end offset is known", extra={"error": reason})
         if self._in_vain == _REPLACED_AFTER:
             # Its threads and connections would wait for the garbage collector: errors refer to what asked.
-            self._admin.close()
-            self._admin = None
+            replaced, self._admin = self._admin, None
+            replaced.close()
         return found

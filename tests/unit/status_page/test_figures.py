@@ -149,6 +149,7 @@ def test_a_group_is_behind_by_its_live_topics_as_an_import_takes_its_time() -> N
 
     assert behind(5.0) == []
     assert behind(70.0) == [("LagGrows", "suppression", 70.0)]
+    assert figures(seen).level == "bad"
 
 
 def test_an_api_for_webhooks_counts_with_the_api_and_is_named_apart() -> None:
@@ -468,6 +469,7 @@ def test_webhooks_of_a_source_do_not_mark_the_tool_of_that_name() -> None:
         seen.add({"api": Answer(samples=refused), "propagator": Answer(samples=up)}, at=BEGAN + at, elapsed=at)
     shown = figures(seen)
     assert [(each.alert, each.about) for each in shown.findings] == [("WebhooksRefused", "twilio-fr")]
+    assert shown.level == "attention"
     assert tool(shown, "twilio-fr").level == "good"
 
 

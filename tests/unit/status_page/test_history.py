@@ -95,6 +95,18 @@ def test_more_tools_than_fit_are_counted_and_left_out() -> None:
     assert kept.left_out == 4
 
 
+def test_more_sources_than_fit_are_no_tools_that_are_left_out_and_one_with_events_is_kept() -> None:
+    asked = query("api", "webhooks_total", "count", by="source")
+    kept = fresh(asked)
+    for turn in range(2):
+        of = [Increase({"source": f"source-{number}"}, 0.0, 0.0) for number in range(MOST_GROUPS)]
+        of.append(Increase({"source": "refused"}, 3.0, 3.0 / INTERVAL))
+        kept.add(answers(turn * INTERVAL, {}, {"api": {asked.series: of}}))
+    assert kept.groups(asked) == ["refused"]
+    assert kept.total(asked, "refused") == 6
+    assert kept.left_out == 0
+
+
 def test_a_backlog_has_the_slope_of_the_line_through_its_last_minute() -> None:
     kept = fresh(BY_TOOL)
     for turn in range(30):
