@@ -145,8 +145,10 @@ class History:
     def _append(self, asked: Query, at: float, found: Mapping[str, float | None]) -> None:
         kept = self._points[asked]
         # Sources, secrets and topics may be more than fit: of events that none had there is nothing to show.
-        idle = {group for group, value in found.items() if asked.how == "count" and not value}
-        for group in found if asked.by == "destination" else found.keys() - idle:
+        skips_idle = asked.how == "count" and asked.by != "destination"
+        for group, value in found.items():
+            if skips_idle and not value:
+                continue
             if group not in kept and len(group) <= LONGEST_GROUP and len(kept) < MOST_GROUPS:
                 kept[group] = deque(maxlen=self._length)
         if asked.by == "destination":
