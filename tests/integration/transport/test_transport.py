@@ -8,6 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import Consumer
@@ -282,14 +283,18 @@ def test_records_that_were_deleted_before_they_were_read_are_reported(bench: Ben
     until(lambda: bench.committed()[0] == 40)
 
 
-def unready(bench: Bench) -> str:
-    """The reasons why the first worker is not ready; empty: none."""
-    page = f"http://127.0.0.1:{bench.notes('start')[0]['port']}/readyz"
+def reasons(page: str, worker: dict[str, Any]) -> str:
+    """Those that a health page of a worker names, which has noted its start; empty: none."""
     try:
-        with urllib.request.urlopen(page, timeout=5):
+        with urllib.request.urlopen(f"http://127.0.0.1:{worker['port']}/{page}", timeout=5):
             return ""
     except urllib.error.HTTPError as refused:
         return refused.read().decode()
+
+
+def unready(bench: Bench) -> str:
+    """The reasons why the first worker is not ready; empty: none."""
+    return reasons("readyz", bench.notes("start")[0])
 
 
 def ready(bench: Bench) -> bool:
@@ -298,12 +303,7 @@ def ready(bench: Bench) -> bool:
 
 def hung(bench: Bench, instance: str = "one") -> str:
     """The reasons why the worker is not alive; empty: none."""
-    page = f"http://127.0.0.1:{bench.notes('start', instance=instance)[0]['port']}/healthz"
-    try:
-        with urllib.request.urlopen(page, timeout=5):
-            return ""
-    except urllib.error.HTTPError as refused:
-        return refused.read().decode()
+    return reasons("healthz", bench.notes("start", instance=instance)[0])
 
 
 # R41
