@@ -108,7 +108,7 @@ class KafkaUpstream:
                 "log_level": 2,  # That the broker is gone at the end of the demo is no news.
             }
         )
-        self._registry = SchemaRegistryClient({"url": registry})
+        self._registry = SchemaRegistryClient({"url": registry, "timeout": 10})
         self._serialize = AvroSerializer(
             self._registry,
             contracts.schema_text("ConsentSubmitted"),
