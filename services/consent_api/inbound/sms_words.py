@@ -54,7 +54,8 @@ WEAK = frozenset(
     "no non nein nee nope nah fin fini finito ende einde halt finish annuler annule annulez annulla annullare anular"
     " annuleren stornieren kundigen kundigung kuendigen resilier resiliation salir fuera disdire disdetta opzeggen enough"
     " assez suffit genug genoeg suficiente retract decline refuse refus block nunca jamais never niente nada weg raus"
-    " schluss kappen kap para suprimir rimozione fermatevi fermati leave sto delete supprimer loschen loeschen verwijderen borrar eliminar exit terminate".split()
+    " schluss kappen kap para suprimir rimozione fermatevi fermati leave sto delete supprimer loschen loeschen verwijderen borrar eliminar exit terminate"
+    " opposition retirer halte".split()
 )
 """A withdrawal perhaps, when it is all that is said."""
 NOT_STOP = "non stop"
@@ -297,7 +298,7 @@ IN_DOUBT = _any(
     r"\bwho gave you|\bhow did you get|\bspam+\w*|\bscam\w*|\bfraud\w*|\bharass\w*|\breport(?:ed|ing)? (?:you|this|it)|\blawyer|\bsue you|\bgdpr|\btcpa|\bfed up|\bsick of|\btired of|\btoo many|\bno thank\w*|\bnot me\b|\blet me out\b",
     r"\bcass\w* toi|\bva te faire|\ballez vous faire|\bvous faire foutre|\bta gueule|\bferme[zr]? la\b|\bconnard\w*|\bmerde|\bdegag\w*|\bchier|\bemmerd\w*|\bsaoul\w*|\bgonfl\w*|\bpas interesse\w*|\bpas interresse\w*|\binteresse pas",
     r"\b(?:mauvais|faux|erreur de) num\w*|\barnaqu\w*|\bharcel\w*|\bsignal\w*|\bplainte|\bavocat|\bcnil\b|\brgpd\b|\btrop de|\bmarre\b|\bras le bol|\bca suffit|\bsuffit\b|\bnon merci|\bsans arret|\b(?:vous|tu) (?:n )?arret\w* (?:pas|jamais)",
-    r"\b(?:resili|annul|suspend|arret)\w* (?:\w+ ){0,2}?(?:abonnement|adhesion|inscription|carte)|\babonn\w* (?:\w+ ){0,2}(?:annul|resili)\w*|\bqui (?:vous|t) a donne|\bplus (?:de |d )(?:promos?|offres?)\b|\b(?:suis|ete|etes) desabonn\w*|\bplus jamais (?:ca|cela)\b|^je (?:ne |n )?veux plus$",
+    r"\b(?:resili|annul|suspend|arret)\w* (?:\w+ ){0,2}?(?:abonnement|adhesion|inscription|carte)|\babonn\w* (?:\w+ ){0,2}(?:annul|resili)\w*|\bqui (?:vous|t) a donne|\bplus (?:de |d )(?:promos?|offres?)\b|\b(?:suis|ete|etes) desabonn\w*|\bplus jamais (?:ca|cela)\b|^plus jamais$|^je (?:ne |n )?veux plus$",
     r"\bno me interesa\w*|\bno interesa|\bnumero equivocado|\bestafa|\bacos\w*|\bdenunci\w*|\bjod\w*|\bgilipollas|\bmierda|\bputa\b|\bdemasiad\w*|\bno gracias|\bhart[oa]\b|\bno par(?:a|an) de|^nada mas$",
     r"\bkein\w* interesse|\bnicht interessiert|\bfalsche (?:nummer|person)|\bbetrug|\bbelastig\w*|\banwalt|\bdsgvo|\bscheiss?\w*|\bverpiss\w*|\barsch\w*|\bzu viele?\b|\bnein danke|\breicht (?:es|jetzt|mir)|\bes reicht|\bnerv\w*|\bkundig\w*|^keine mehr$",
     r"\bnon (?:\w+ )?interess\w*|\bnumero sbagliato|\btruffa|\bcazz\w*|\bvaffa\w*|\bstronz\w*|\btropp\w* (?:sms|messagg\w*)|\bno grazie|\bche palle|\brotto|^non voglio$|\bdisdi\w*|\bdenunci\w*|\bbasta\b",
