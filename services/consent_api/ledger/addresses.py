@@ -249,10 +249,9 @@ def refresh(
                         sealed[address_key] = keyring.seal(address_key, canonical)
                         by_hash_key[address_key.partition(".")[0]] = address_key
                         new_keys.append((tenant, channel, address_key, address_id, sealed[address_key]))
-        found[address_id] = replace(
-            address,
-            sealed={by_hash_key[key_id]: sealed[by_hash_key[key_id]] for key_id in live if key_id in by_hash_key},
-        )
+        of_live = {by_hash_key[key_id]: sealed[by_hash_key[key_id]] for key_id in live if key_id in by_hash_key}
+        # An erased one of which no hash key is live any more keeps its keys: it must not stop the subject's refusals.
+        found[address_id] = replace(address, sealed=of_live or sealed)
     _add_keys(connection, new_keys, now=now, statement=_COMPLETE_KEYS)
     return found
 

@@ -18,15 +18,15 @@ KEYRING = Keyring(
 )
 
 
-def row(tenant: str, key: str) -> Any:
+def row(tenant: str, key: str, *, erased: bool = False) -> Any:
     return SimpleNamespace(
         address_id=7,
         tenant=tenant,
         channel="sms",
         address_key=key,
-        sealed_address=key.encode(),
+        sealed_address=None if erased else key.encode(),
         erasing_at=None,
-        erased_at=None,
+        erased_at=1 if erased else None,
     )
 
 
@@ -45,3 +45,10 @@ def test_those_of_a_known_tenant_keep_to_its_live_keys() -> None:
     rows = [row("acme", "h0.a"), row("acme", "h1.a")]
     found = addresses.refresh(CONNECTION, KEYRING, rows, now=0, unknown_as_stored=True)
     assert list(found[7].sealed) == ["h1.a"]
+
+
+def test_an_erased_one_whose_hash_keys_are_all_retired_stops_no_refusal_of_its_subject() -> None:
+    address = addresses.refresh(CONNECTION, KEYRING, [row("acme", "h0.a", erased=True)], now=0)[7]
+    assert address.key == "h0.a"
+    assert address.is_erased
+    assert addresses.alias_names(KEYRING, address) == []
