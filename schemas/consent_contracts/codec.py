@@ -185,6 +185,12 @@ class Codec:
             raise UnreadableError("undecodable", "bytes are left over after the last field")
         return decoder.record_name, datum
 
+    def asks_registry(self, topic: str, data: bytes | None) -> bool:
+        """Whether decoding ``data`` has to ask the registry first: its schema has not been met before."""
+        header = (data or b"")[:_HEADER]
+        is_framed = len(header) == _HEADER and header[:1] == _MAGIC
+        return is_framed and (topic, header) not in self._decoders and header not in self._own_names
+
     def schema_id(self, topic: str, record_name: str | None = None) -> int:
         """The registry's id of the schema that we write to ``topic``."""
         header, _ = self._encoder(topic, record_name)

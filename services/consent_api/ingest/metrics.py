@@ -13,6 +13,7 @@ BATCH_SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 FENCED, TOO_MANY_LEFT = "fenced", "too_many_left"
 """Causes for which a batch is put back, beside what does not answer."""
+REGISTRY = "registry"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,7 +72,8 @@ class IngestMetrics:
                 "consent_relay_ingest_retries_total",
                 "Batches put back, by cause: the database, the registry or the broker did not answer, the consumer was"
                 " fenced, or too_many_left (the people they concern are held by other transactions). Nothing is lost"
-                " while this grows, but nothing is recorded either.",
+                " while this grows, but nothing is recorded either; of the registry, what has a schema that is not"
+                " known here: other submissions are recorded.",
                 ["topic", "cause"],
                 registry=registry,
             ),
@@ -84,8 +86,9 @@ class IngestMetrics:
             ),
             waiting=Gauge(
                 "consent_relay_ingest_waiting_records",
-                "Submissions that wait because another transaction (an import, say) holds the person they concern; the"
-                " others are recorded meanwhile. One that waits for more than 8 s makes the process unready.",
+                "Submissions that wait because another transaction (an import, say) holds the person they concern, or"
+                " because the registry does not answer and their schema is not known here; the others are recorded"
+                " meanwhile. One that waits for more than 8 s makes the process unready.",
                 ["topic"],
                 registry=registry,
             ),
@@ -132,7 +135,7 @@ class IngestMetrics:
             ),
         )
         from_zero(metrics.records, topics, ("recorded", "repeated", "dead_letter"))
-        from_zero(metrics.retries, topics, ("database", "registry", "broker", FENCED, TOO_MANY_LEFT))
+        from_zero(metrics.retries, topics, ("database", REGISTRY, "broker", FENCED, TOO_MANY_LEFT))
         from_zero(metrics.without_effect, topics, ("refusal", "permission"), ("superseded", "no_address"))
         from_zero(metrics.repeats_after_lift, topics)
         from_zero(metrics.skipped, topics)

@@ -32,7 +32,7 @@ from consent_api.errors import (
     TransactionTooLongError,
 )
 from consent_api.ingest.dead_letter_writer import NOT_STORABLE, DeadLetterWriter, RejectedRecord, without_unfetchable
-from consent_api.ingest.metrics import IngestMetrics
+from consent_api.ingest.metrics import REGISTRY, IngestMetrics
 from consent_api.ingest.record import Consumed
 from consent_api.ingest.results import ResultWriter, SubmissionResult
 from consent_api.ledger import events
@@ -44,8 +44,9 @@ from consent_api.ledger.recording import Outcome
 from consent_contracts.cloudevents import rfc3339
 from consent_contracts.codec import Codec
 from consent_contracts.decisions import GIVEN
-from consent_contracts.errors import UnreadableError
+from consent_contracts.errors import RegistryUnavailableError, UnreadableError
 from consent_service import spans, trace_context
+from consent_service.retry import Backoff
 from consent_service.trace_context import TraceContext
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,9 @@ _SINGLE_LOCK_MS = 10
 """How long one submission by itself waits for a lock before it is left for later. Short, as many may have to wait."""
 _SINGLY_SECONDS = 0.5
 """How long submissions are tried one by one before new ones are looked at: where a table is held, all would wait."""
+
+_ASK_AGAIN = Backoff((1.0, 2.0, 5.0, 10.0, 30.0))
+"""Between two questions to a registry that does not answer. One that hangs costs seconds, in which others wait."""
 
 WITHOUT_EFFECT = "without_effect"
 """The reason of a dead letter whose refusal is recorded, and changes nothing."""
@@ -72,8 +76,7 @@ class _TooLong:
 
 
 class Submissions:
-    """Raises LedgerUnavailableError, RegistryUnavailableError, DeadLettersNotWrittenError or ResultsNotWrittenError:
-    try the batch again.
+    """Raises LedgerUnavailableError, DeadLettersNotWrittenError or ResultsNotWrittenError: try the batch again.
 
     Trying again is harmless: the ledger recognises an event by its id, the dead letters a record by its place.
     """
@@ -106,6 +109,9 @@ class Submissions:
         self._waiting: dict[_Person, None] = {}
         """In the order in which they were last tried."""
         self._too_long: dict[_Person, _TooLong] = {}
+        self._unanswered = 0
+        """Questions to the registry, in a row."""
+        self._ask_again_at = -math.inf
         self._lane = lane
         self._most = most
         self._codec = codec
@@ -120,22 +126,26 @@ class Submissions:
 
     def handle(self, records: Sequence[Consumed]) -> Sequence[Consumed]:
         """When this returns, each record is committed in the ledger or acknowledged as a dead letter, and its result is
-        published, but for those returned: another transaction holds the person that they concern."""
+        published, but for those returned: another transaction holds the person that they concern, or the registry does
+        not answer, and their schema is not known here."""
         now, read_at, start = self._ledger.now(), self._clock(), spans.now()
         readable: list[Consumed] = []
         accepted: list[ValidDecision] = []
         fetched, rejected = without_unfetchable(records)
         unfetchable = [record for record in records if record.unfetchable]
         results = [_unreadable(record, each) for record, each in zip(unfetchable, rejected, strict=True)]
+        left: list[Consumed] = []
         for record in fetched:
             datum: dict[str, Any] = {}
             try:
-                datum = self._codec.decode(record.topic, record.value, read_at=read_at)
+                datum = self._decoded(record, read_at)
                 accepted.append(self._read(record, datum, now))
                 readable.append(record)
             except UnreadableError as error:
                 rejected.append(RejectedRecord(record=record, reason=error.reason, error=str(error)))
                 results.append(_unreadable(record, rejected[-1]))
+            except RegistryUnavailableError:
+                left.append(record)
             except SubmissionInvalidError as error:
                 rejected.append(invalid(record, error))
                 results.append(self._refused(record, rejected[-1], error, datum))
@@ -143,7 +153,6 @@ class Submissions:
         outcomes = self._record(accepted)
         if spans.is_on():
             _end_spans(readable, accepted, outcomes, start=start, commit=commit)
-        left: list[Consumed] = []
         recorded: list[SubmissionResult] = []
         for record, each, outcome in zip(readable, accepted, outcomes, strict=True):
             if outcome is None:
@@ -164,7 +173,28 @@ class Submissions:
             self._results.write(results, now=now)
         done, repeated = len(records) - len(left), sum(each.outcome == REPEATED for each in recorded)
         self._metrics.count(records[0].topic, total=done, repeated=repeated, dead_letters=len(rejected))
-        return left
+        waiting = {each.coordinates for each in left}
+        return [each for each in records if each.coordinates in waiting] if waiting else []
+
+    def _decoded(self, record: Consumed, read_at: float) -> dict[str, Any]:
+        """Raises UnreadableError, and RegistryUnavailableError where its schema is not known here, and the registry
+        does not answer or has just not answered."""
+        if not self._codec.asks_registry(record.topic, record.value):
+            return self._codec.decode(record.topic, record.value, read_at=read_at)
+        if self._clock() < self._ask_again_at:
+            raise RegistryUnavailableError("it is asked again in a while")
+        before, self._unanswered = self._unanswered, 0
+        try:
+            return self._codec.decode(record.topic, record.value, read_at=read_at)
+        except RegistryUnavailableError as error:
+            self._unanswered = before + 1
+            self._ask_again_at = self._clock() + _ASK_AGAIN.seconds(self._unanswered)
+            self._metrics.retries.labels(record.topic, REGISTRY).inc()
+            log.warning(
+                "submissions of a schema that is not known here wait for the registry",
+                extra={"topic": record.topic, "record": f"{record.partition}:{record.offset}", "error": str(error)},
+            )
+            raise
 
     def _report(self, topic: str, recorded: Sequence[SubmissionResult]) -> list[RejectedRecord]:
         """Logs and counts what was recorded and needs a look; the refusals that become dead letters all the same."""

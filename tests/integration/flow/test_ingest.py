@@ -242,7 +242,7 @@ def test_connections_that_the_database_ends_cost_nothing(rig: Rig) -> None:
     assert letters(rig) == []
 
 
-def test_an_unknown_schema_waits_for_the_registry_instead_of_being_put_aside(rig: Rig) -> None:
+def test_an_unknown_schema_waits_for_the_registry_and_holds_up_no_other(rig: Rig) -> None:  # R46
     registry = rig.registry.removeprefix("http://")
     address, _, path = registry.partition("/")
     with Proxy(address) as cable, rig.ingest(registry=f"http://{cable.address}/{path}") as ingest:
@@ -250,12 +250,16 @@ def test_an_unknown_schema_waits_for_the_registry_instead_of_being_put_aside(rig
         cable.cut()
         [value] = rig.encoded([refusal()])
         assert value is not None
-        rig.submit([value, b"\x00\x7f\xff\xff\xfe" + value[5:]])
-        until(lambda: ingest.metric("consent_relay_ingest_paused", topic=rig.topics.inbound) == 1)
+        rig.submit([b"\x00\x7f\xff\xff\xfe" + value[5:], value])
+        until(lambda: outcome(rig, ingest, "recorded") == 1)
+        rig.submit(rig.encoded([refusal() for _ in range(10)]))
+        until(lambda: outcome(rig, ingest, "recorded") == 11)
+        until(lambda: ingest.metric("consent_relay_ingest_waiting_records", topic=rig.topics.inbound) == 1)
         assert letters(rig) == []
+        assert rig.committed() < 12
         cable.heal()
         until(lambda: outcome(rig, ingest, "dead_letter") == 1)
-        until(lambda: outcome(rig, ingest, "recorded") == 1)
+        until(lambda: rig.committed() == 12)
 
 
 def test_the_broker_has_to_acknowledge_a_dead_letter_before_the_offset_moves(rig: Rig) -> None:

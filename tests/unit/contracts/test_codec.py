@@ -144,6 +144,17 @@ def test_an_unknown_id_is_unreadable_only_when_the_registry_says_so(codec: Codec
     assert refused.value.reason == "unknown_schema"
 
 
+def test_which_values_need_the_registry_is_known_without_it(codec: Codec, registry: Registry) -> None:
+    topic = TOPICS.changes
+    own = codec.encode(topic, CHANGE)
+    registry.unavailable = True
+    unknown = b"\x00\x00\x00\x00\x63" + own[5:]
+    asked = [value for value in (own, unknown, own[:3], b"{}", b"", None) if codec.asks_registry(topic, value)]
+    assert asked == [unknown]
+    with pytest.raises(RegistryUnavailableError):
+        codec.decode(topic, unknown)
+
+
 def test_invented_ids_of_a_batch_cost_one_request(codec: Codec, registry: Registry) -> None:
     registry.unavailable = False
     read_at = time.monotonic()

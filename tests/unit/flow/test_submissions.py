@@ -19,6 +19,7 @@ from consent_api.ingest.submissions import Submissions
 from consent_api.ledger.deduplication import RecordedDecision
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import MAX_TOO_LONG
+from consent_contracts.errors import RegistryUnavailableError
 from consent_service.clock import now_micros
 
 
@@ -78,6 +79,9 @@ class PlainCodec:
     def __init__(self, people: int) -> None:
         self._people = people
 
+    def asks_registry(self, topic: str, value: bytes | None) -> bool:
+        return False
+
     def decode(self, topic: str, value: bytes | None, *, read_at: float | None = None) -> dict[str, Any]:
         return {
             "event_id": str(value),
@@ -102,6 +106,27 @@ class ChangedCodec(PlainCodec):
 
     def decode(self, topic: str, value: bytes | None, *, read_at: float | None = None) -> dict[str, Any]:
         return {**super().decode(topic, value), **self._change}
+
+
+class NewSchemaCodec(PlainCodec):
+    """Every tenth record has a schema that is asked for, which takes a while where the registry is `unavailable`."""
+
+    def __init__(self, ledger: TimedLedger) -> None:
+        super().__init__(people=5)
+        self._ledger = ledger
+        self.unavailable, self.known, self.asked = True, False, 0
+
+    def asks_registry(self, topic: str, value: bytes | None) -> bool:
+        return int(value or b"") % 10 == 0 and not self.known
+
+    def decode(self, topic: str, value: bytes | None, *, read_at: float | None = None) -> dict[str, Any]:
+        if self.asks_registry(topic, value):
+            self.asked += 1
+            if self.unavailable:
+                self._ledger.clock += 5.0
+                raise RegistryUnavailableError("no answer")
+            self.known = True
+        return super().decode(topic, value)
 
 
 def submissions(
@@ -239,6 +264,35 @@ def test_where_no_person_can_be_recorded_not_each_is_tried() -> None:
     order = [int((each.event_id or "")[2:-1]) for batch in ledger.transactions for each in batch]
     for person in range(50):
         assert [each for each in order if each % 50 == person] == list(range(person, 200, 50))
+
+
+def test_a_schema_that_an_unavailable_registry_is_asked_for_holds_up_no_other() -> None:
+    ledger, registry = TimedLedger(most=100), CollectorRegistry()
+    codec = NewSchemaCodec(ledger)
+    live = submissions(ledger, Lane.LIVE, codec, registry)
+    left = live.handle(records(20))
+    assert [each.offset for each in left] == [0, 10]
+    assert sum(map(len, ledger.transactions)) == 18
+    assert codec.asked == 1, "once for all of a batch, as each question may take seconds"
+    assert live.handle(left) == left
+    assert codec.asked == 1, "not at once again"
+    for _ in range(100):
+        ledger.clock += 1.0
+        assert live.handle(left) == left
+    assert 4 <= codec.asked <= 8, "ever less often"
+    labels = {"topic": "consent.inbound.v1", "cause": "registry"}
+    assert registry.get_sample_value("consent_relay_ingest_retries_total", labels) == codec.asked
+    codec.unavailable = False
+    ledger.clock += 30.0
+    assert live.handle(left) == []
+    assert [each.event_id for each in ledger.transactions[-1]] == ["b'0'", "b'10'"]
+
+
+def test_what_waits_for_the_registry_and_who_is_locked_keep_their_order() -> None:
+    ledger = TimedLedger(most=100)
+    ledger.held = {"crm-3"}
+    left = submissions(ledger, Lane.LIVE, NewSchemaCodec(ledger)).handle(records(20))
+    assert [each.offset for each in left] == [0, 3, 8, 10, 13, 18], "offsets are stored below the first"
 
 
 @pytest.mark.long
