@@ -183,7 +183,9 @@ class CallResults:
             return
         push.queued_receipt = True
         try:
-            self._policy.send_queued_receipt(push.row.address_key, push.row.target, queued_at=push.queued_at)
+            self._policy.send_queued_receipt(
+                push.row.address_key, push.row.target, queued_at=push.queued_at, live_since=push.row.since
+            )
         except SenderFencedError:
             return  # The next active sender reports it.
         except Exception as error:

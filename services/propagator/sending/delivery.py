@@ -116,8 +116,11 @@ class DeliveryPolicy:
         """Whether this process surely is the active sender."""
         return self._state.may_send()
 
-    def plan(self, address_key: str, target: str, *, queued_at: int, attempts: int = 0) -> Delivery | None:
+    def plan(
+        self, address_key: str, target: str, *, queued_at: int, attempts: int = 0, live_since: int | None = None
+    ) -> Delivery | None:
         """What the target is to be sent now; None: nothing. `attempts`: calls that this process has made for it.
+        `live_since`: when the live revocation was decided that is queued (micros): it stays live until it is delivered.
 
         Raises what the state raises for an unreadable entry.
         """
@@ -126,6 +129,8 @@ class DeliveryPolicy:
         if planned is None or current.entry is None:
             return None
         self._check_tenant(current.entry)
+        if live_since is not None and live_since > current.fill_began_at and planned.state.action == SUPPRESS:
+            planned = msgspec.structs.replace(planned, live=True, since=min(planned.since, live_since))
         row = current.delivered.get(target)
         return Delivery(
             address_key=address_key,
@@ -261,9 +266,9 @@ class DeliveryPolicy:
         if delivery.is_permission:
             self._record(delivery, outcomes.not_sent(delivery.row_before, delivery.planned), [])
 
-    def send_queued_receipt(self, address_key: str, target: str, *, queued_at: int) -> None:
+    def send_queued_receipt(self, address_key: str, target: str, *, queued_at: int, live_since: int) -> None:
         """A live revocation takes longer than usual: reported once."""
-        delivery = self.plan(address_key, target, queued_at=queued_at)
+        delivery = self.plan(address_key, target, queued_at=queued_at, live_since=live_since)
         if delivery is not None and delivery.planned.live and not delivery.is_permission:
             receipt = self._receipt(delivery, "queued", self._now_micros(), attempts=delivery.planned.attempts)
             self._state.record_receipts(address_key, [msgspec.structs.replace(receipt, version=0)])

@@ -267,7 +267,10 @@ class Dispatcher:
             push.waits_for_permission = True
             self._queue.delay(push, RECHECK_SECONDS, now=self._clock())
             return Admission.MOVED
-        delivery = self._policy.plan(address_key, target, queued_at=push.queued_at, attempts=push.attempts)
+        live_since = push.row.since if push.live and push.action == SUPPRESS else None
+        delivery = self._policy.plan(
+            address_key, target, queued_at=push.queued_at, attempts=push.attempts, live_since=live_since
+        )
         if delivery is None:
             return Admission.DROPPED
         planned, now_micros = delivery.planned, self._now_micros()

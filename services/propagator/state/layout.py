@@ -215,6 +215,19 @@ def pending_push(counted: PendingKey, prefix_length: int, key: bytes, value: byt
     )
 
 
+def live_revocations(keys: Iterable[bytes], *, after: int) -> dict[str, int]:
+    """Of the keys that an address has in the pending index: by target, since when (micros) a live revocation is pending
+    there. Those from `after` on."""
+    found: dict[str, int] = {}
+    for key in keys:
+        counted = counted_key(key)
+        if counted is not None and counted.live and counted.kind == "suppress":
+            since = pending_push(counted, len(pending_prefix(counted)), key, b"").since
+            if since > after:
+                found[counted.target] = since
+    return found
+
+
 def _pack_time(micros: int) -> bytes:
     return _INT64.pack(min(max(micros, 0), _MAX_INT64))
 

@@ -23,8 +23,8 @@ from consent_kafka import clients
 from consent_service import trace_context
 from consent_service.clock import now_micros
 from consent_service.trace_context import TraceContext
-from consent_state import Batch, StateStore, TopicPartition, WriteBatch
-from propagator.desired.model import DeliveredTarget, ListEntry
+from consent_state import Batch, Position, StateStore, TopicPartition, WriteBatch
+from propagator.desired.model import SUPPRESS, DeliveredTarget, ListEntry
 from propagator.sending.ports import Kind, PendingPush
 from propagator.state import layout
 from propagator.state.layout import PendingKey, StoredEntry
@@ -234,6 +234,7 @@ class PartitionTables:
         changes: dict[bytes, bytes | None] = {}
         touched: dict[tuple[str, str], PlannedDestination] = {}
         may_defer = sum(len(batch.messages) for batch in batches) > PLANNED_AT_ONCE
+        live: set[bytes | None] = set()
         for batch in batches:
             topic = batch.partition.topic
             for message in batch.messages:
@@ -247,9 +248,26 @@ class PartitionTables:
                         applied.resolved.append((append_time, value))
                 else:
                     headers = clients.headers(message)
-                    deferred = may_defer and lane_header.is_bulk(headers)
+                    is_bulk = lane_header.is_bulk(headers)
+                    if is_bulk and key in live:
+                        # That the live revocation before it is pending shows in the index alone: see `_still_live`.
+                        self._write(changes, touched, applied)
+                        changes, touched, live = {}, {}, set()
+                    elif not is_bulk:
+                        live.add(key)
+                    deferred = may_defer and is_bulk
                     trace = trace_context.of_headers(headers)
                     self._take_entry(message, key, value, append_time, trace, changes, touched, deferred=deferred)
+        self._write(changes, touched, applied, {batch.partition: batch.position for batch in batches})
+        return applied
+
+    def _write(
+        self,
+        changes: Mapping[bytes, bytes | None],
+        touched: Mapping[tuple[str, str], PlannedDestination],
+        applied: Applied,
+        positions: Mapping[TopicPartition, Position] | None = None,
+    ) -> None:
         writes = self.store.batch()
         for changed_key, changed in changes.items():
             if changed is None:
@@ -258,9 +276,8 @@ class PartitionTables:
                 writes.put(changed_key, changed)
         self._purge_erased(changes, writes)
         counted = self._replan(touched, changes, writes, applied.offers)
-        self.store.write(writes, positions={batch.partition: batch.position for batch in batches})
+        self.store.write(writes, positions=positions)
         self._counts += counted
-        return applied
 
     def replan(
         self, addresses: Iterable[tuple[PlannedDestination, str]], known: Mapping[bytes, bytes | None]
@@ -468,13 +485,15 @@ class PartitionTables:
                 entries[at] = self._decode_entry(*at, stored, writes, read_at)
             since = 0 if stored is None else layout.unpack_entry(stored).append_time
             row = self._decode_delivered(name, rows[layout.delivered_key(name, address_key)], read_at)
-            planned = self._plan(destination, address_key, entries[at], row, since)
-            self._index(name, address_key, planned, rows[layout.pending_keys_key(name, address_key)], writes, counted)
+            indexed = layout.unpack_pending_keys(rows[layout.pending_keys_key(name, address_key)])
+            planned = self._still_live(name, self._plan(destination, address_key, entries[at], row, since), indexed)
+            self._index(name, address_key, planned, indexed, writes, counted)
             undurable = self._undurable(name, address_key)
             if undurable is not None and undurable != row:
                 # The index follows the topics alone; what is delivered and not read back yet is what counts, and where
                 # it differs from the list that shall not wait until it is read back.
                 planned = self._plan(destination, address_key, entries[at], undurable, since)
+                planned = self._still_live(name, planned, indexed)
             if work := [push for push in planned if push.kind != "impossible"]:
                 offers.setdefault(name, []).extend(work)
         return counted
@@ -560,16 +579,30 @@ class PartitionTables:
             )
             return [unplanned(address_key, since)]
 
+    def _still_live(self, name: str, planned: list[PendingPush], indexed: Sequence[bytes]) -> list[PendingPush]:
+        """A live revocation of since the last fill stays live, and pending since then, until it is delivered. What
+        states it again, at a later time, replaces it in the entry: an import would make it bulk."""
+        if not planned or not indexed:
+            return planned
+        fill = self._fills.get(name)
+        since = layout.live_revocations(indexed, after=0 if fill is None else fill.began_at)
+        return [
+            msgspec.structs.replace(push, live=True, since=min(push.since, since[push.target]))
+            if push.kind == SUPPRESS and push.target in since
+            else push
+            for push in planned
+        ]
+
     def _index(
         self,
         name: str,
         address_key: str,
         planned: Sequence[PendingPush],
-        stored: bytes | None,
+        indexed: Sequence[bytes],
         writes: WriteBatch,
         counted: Counter[PendingKey],
     ) -> None:
-        before = set(layout.unpack_pending_keys(stored))
+        before = set(indexed)
         rows = dict(row for push in planned for row in layout.pending_rows(name, push))
         if not before and not rows:
             return

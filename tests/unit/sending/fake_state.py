@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
+from msgspec.structs import replace
+
 from consent_contracts.decisions import Decision
 from consent_contracts.verdict import verdicts
 from propagator.desired.model import DeliveredTarget, DestinationRules, ListEntry, Plan, own_entry
@@ -104,7 +106,7 @@ class FakeState:
         changed: list[PendingPush] = []
         for key in address_keys:
             planned = self._plan(key)
-            rows = _pending(key, planned)
+            rows = self._still_live(key, _pending(key, planned))
             self._impossible[key] = len(planned.impossible)
             for each in self._by_address.pop(key, []):
                 self._remove(each)
@@ -116,6 +118,20 @@ class FakeState:
             changed += rows
         if changed and offer:
             self.listener(changed)
+
+    def _still_live(self, address_key: str, rows: list[PendingPush]) -> list[PendingPush]:
+        """As the tables do it."""
+        since = {
+            each.target: each.since
+            for each in self._by_address.get(address_key, [])
+            if each.live and each.kind == "suppress" and each.since > self.fill_began_at
+        }
+        return [
+            replace(each, live=True, since=min(each.since, since[each.target]))
+            if each.kind == "suppress" and each.target in since
+            else each
+            for each in rows
+        ]
 
     # DestinationState
 

@@ -67,6 +67,29 @@ def test_100_000_bulk_pushes_at_twilio_do_not_delay_live_withdrawals() -> None:
     virtually(scenario())
 
 
+def test_a_live_withdrawal_that_an_import_states_again_does_not_wait_behind_it() -> None:  # R46
+    async def scenario() -> None:
+        rig = Rig(destination=destination(batch=1, per_second=1, burst=2))
+        fill_bulk(rig, 500)
+        await rig.start()
+        await asyncio.sleep(20)
+        rig.provider.unreachable = True
+        rig.state.decide(key(1), decision("live"))
+        await asyncio.sleep(30)
+        rig.state.decide(key(1), decision("again", bulk=True))
+        await asyncio.sleep(30)
+        rig.provider.unreachable = False
+        await until(lambda: key(1) in rig.state.rows, seconds=60)
+        sent = [push for call in rig.provider.calls for push in call.pushes if push.address_key == key(1)]
+        assert sent[-1].decision_ids == ("again",)
+        assert rig.state.stages(key(1)) == ["queued", "accepted", "effective"], "as for any live one"
+        labels = {"channel": "sms", "class": "live", "action": "suppress"}
+        assert rig.sample("latency_seconds_count", **labels) == 1
+        await rig.stop()
+
+    virtually(scenario())
+
+
 @pytest.mark.long
 def test_bulk_gets_a_tenth_of_the_calls_under_a_live_flood() -> None:
     async def scenario() -> None:
