@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -91,9 +91,12 @@ class Receiver:
         # Of its own: a storm of webhooks waits for its own writer, and delays no decision of another way in.
         self._commits = GroupCommit(ledger, on_bulk=on_bulk, rest=_REST)
         self._reports = ReportCommits(ledger)
-        self._fetches = anyio.CapacityLimiter(_FETCHES)
-        # The others wait here, and not in the queue of the event loop, where decisions would wait behind them.
-        self._active = anyio.CapacityLimiter(MAX_GROUP_SIZE)
+        self._fetches: defaultdict[str, anyio.CapacityLimiter] = defaultdict(lambda: anyio.CapacityLimiter(_FETCHES))
+        # The others wait here, and not in the queue of the event loop, where decisions would wait behind them. A source
+        # has its own, so that one whose certificates do not come keeps no other from reporting an opt-out.
+        self._active: defaultdict[str, anyio.CapacityLimiter] = defaultdict(
+            lambda: anyio.CapacityLimiter(MAX_GROUP_SIZE)
+        )
         self._turns = LoopTurns()
         self._held: Counter[str] = Counter()
         self._bytes_held: Counter[str] = Counter()
@@ -126,12 +129,15 @@ class Receiver:
         WebhookRefusedError for what is not genuine; WebhookNotRecordedError: the provider is to send it again.
         """
         try:
-            async with self._active:
+            async with self._active[source.id]:
                 await self._turns.wait()
                 payload = await self._read(source, webhook)
                 if payload.confirm is not None:
-                    await anyio.to_thread.run_sync(self._fetch, payload.confirm, limiter=self._fetches)
-                await self._record(source, webhook, payload)
+                    await anyio.to_thread.run_sync(self._fetch, payload.confirm, limiter=self._fetches[source.id])
+                counted, findings = await self._record(source, webhook, payload)
+            # These wait for the bulk lane, and an opt-out of the same tool does not wait for them.
+            counted += await self._report(source, findings)
+            self._count_events(source, counted)
             # A group that was committed is answered over several turns too.
             await self._turns.wait()
         except WebhookRefusedError as error:
@@ -156,10 +162,14 @@ class Receiver:
             open_link=_opener(self._links, source),
         )
         if source.called.in_thread:
-            return await anyio.to_thread.run_sync(source.called.read, webhook, account, now, limiter=self._fetches)
+            limiter = self._fetches[source.id]
+            return await anyio.to_thread.run_sync(source.called.read, webhook, account, now, limiter=limiter)
         return source.called.read(webhook, account, now)
 
-    async def _record(self, source: Source, webhook: Webhook, payload: Payload) -> None:
+    async def _record(
+        self, source: Source, webhook: Webhook, payload: Payload
+    ) -> tuple[list[Outcome], Sequence[Finding]]:
+        """What became of the events, and the findings among them, which are not recorded yet."""
         found = [translate(event, keyed=lambda text: self._keyed(source, text)) for event in payload.events]
         withdrawals = [each for each in found if isinstance(each, Withdrawal)]
         counted = [each for each in found if isinstance(each, Outcome)]
@@ -171,7 +181,10 @@ class Receiver:
         portions = [withdrawals[at : at + _IN_ONE] for at in range(0, len(withdrawals), _IN_ONE)]
         for number, portion in enumerate(portions or ([[]] if payload.once is not None else [])):
             counted += await self._commit(source, portion, _request(source, webhook, payload, portion, number))
-        counted += await self._report(source, [each for each in found if isinstance(each, Finding)])
+        return counted, [each for each in found if isinstance(each, Finding)]
+
+    def _count_events(self, source: Source, counted: Sequence[Outcome]) -> None:
+        """WebhookNotRecordedError where one of them was not recorded."""
         for outcome, count in Counter(counted).items():
             self._metrics.event(source.id, outcome, count)
         if unheard := {each.value: counted.count(each) for each in _CHANGE_NOTHING if each in counted}:

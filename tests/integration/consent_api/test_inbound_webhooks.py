@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 from uuid import uuid4
 
@@ -20,6 +21,7 @@ from sqlalchemy import Engine, text
 from consent_api.domain.validation import ValidationRules
 from consent_api.errors import LedgerUnavailableError, NotFetchedError, WebhookNotRecordedError
 from consent_api.http.app import create_app
+from consent_api.http.group_commit import MAX_GROUP_SIZE
 from consent_api.http.metrics import ApiMetrics
 from consent_api.inbound.metrics import InboundMetrics
 from consent_api.inbound.providers import PROVIDERS
@@ -634,3 +636,45 @@ def test_a_storm_of_webhooks_loses_nothing(tools: Tools) -> None:
     assert len(tools.decisions()) == 200
     labels = {"route": "/v1/inbound/{source_id}", "method": "POST", "status": "200"}
     assert tools.registry.get_sample_value("consent_relay_api_request_seconds_count", labels) == 200
+
+
+def test_a_tool_whose_certificates_do_not_come_keeps_no_other_from_reporting_a_stop(build: Build) -> None:  # R46
+    asked, go_on = Event(), Event()
+
+    def hangs(_: str) -> bytes:
+        asked.set()
+        assert go_on.wait(60)
+        raise NotFetchedError
+
+    tools = build(fetch=hangs)
+    stuck = SNS.notification({"eventType": "Complaint"})
+    with ThreadPoolExecutor(2 * MAX_GROUP_SIZE + 1) as threads:
+        answers = [threads.submit(tools.send, "aws-sns", stuck) for _ in range(2 * MAX_GROUP_SIZE)]
+        try:
+            assert asked.wait(30)
+            for number in range(5):
+                reply = sent.twilio_reply("stop", token=TOKEN, url=URL, number=f"+3363998{number:04}")
+                assert threads.submit(tools.send, "twilio", reply).result(30).status_code == 200
+        finally:
+            go_on.set()
+    assert {each.result().status_code for each in answers} == {503}
+    assert len(tools.decisions()) == 5
+
+
+def test_deliveries_that_wait_for_the_bulk_lane_delay_no_opt_out_of_the_same_tool(tools: Tools) -> None:  # R46
+    tools.grant(EMAIL, "email")
+
+    def send(event: str) -> int:
+        report = {"email": EMAIL, "event": event, "timestamp": int(time.time()), "sg_event_id": uuid4().hex}
+        return int(tools.send("sendgrid", SENDGRID.events(report)).status_code)
+
+    assert send("delivered") == 200
+    with ThreadPoolExecutor(2 * MAX_GROUP_SIZE + 1) as threads:
+        with tools.engine.begin() as holding:
+            holding.execute(text("LOCK TABLE deliverability IN EXCLUSIVE MODE"))
+            waiting = [threads.submit(send, "delivered") for _ in range(2 * MAX_GROUP_SIZE)]
+            for _ in range(5):
+                assert threads.submit(send, "unsubscribe").result(5) == 200
+            assert not any(each.done() for each in waiting)
+        assert {each.result() for each in waiting} == {200}
+    assert not tools.permitted(EMAIL, "email")
