@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from consent_api.domain.addresses import same_place
-from consent_api.ledger import addresses, subjects
+from consent_api.ledger import addresses, subjects, writes
 from consent_api.ledger.current import CurrentDecisions
 from consent_api.links import pauses
 from consent_api.links.theme import Theme
@@ -127,6 +127,15 @@ def read(connection: Connection, keyring: Keyring, link: Link, theme: Theme, *, 
     of_link = same_place(link.channel) if link.channel is not None else ()
     channels = dict.fromkeys([*(each.channel for each in settings), *by_channel, *of_link])
     return Person(at=now, settings=settings, channels=tuple(channels))
+
+
+def refused_everywhere(connection: Connection, link: Link) -> frozenset[tuple[str, str]]:
+    """Channel and purpose of what the link's subject has refused once for all addresses, those to come included."""
+    subject_id = subjects.find(connection, link.tenant, link.subject_ref) if link.subject_ref else None
+    if subject_id is None:
+        return frozenset()
+    found = writes.inherited_refusals(connection, [subject_id])
+    return frozenset((channel, refusal.decision.purpose) for _, channel, refusal in found)
 
 
 def history(connection: Connection, keyring: Keyring, link: Link) -> list[Event]:

@@ -1,6 +1,6 @@
 """POST /v1/gpc: a browser's signal not to sell or share, as a site of the tenant received it (R23)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Annotated, TypeVar
 
 import anyio
@@ -22,6 +22,7 @@ from consent_api.links.privacy_control import METHOD
 from consent_api.links.recording import Choices
 from consent_api.links.theme import Theme, Themes
 from consent_api.links.token import Link, LinkKind
+from consent_contracts.decisions import EVERY_PURPOSE
 from consent_http import request_body
 from consent_http.callers import Caller
 from consent_http.errors import ProblemError
@@ -88,8 +89,9 @@ def routes(
         operation_id="createSignalRefusals",
         summary="Record that a browser asks not to sell or share",
         description="For your site, when it gets Sec-GPC: 1 from someone it knows. Refuses the purposes that the theme"
-        " marks sale_or_share, on each channel on which the person has an address and has not refused them: sent again,"
-        " it records nothing more. It lifts nothing; do not send it for other values or for none.",
+        " marks sale_or_share, where the person has not refused them: of a subject on each channel, for addresses that"
+        " are linked later too, else at the address. Sent again, it records nothing more. It lifts nothing; do not send"
+        " it for other values or for none.",
         responses={
             200: json_response(SignalRecorded, "Recorded; empty where there is nothing to refuse."),
             **responses(400, 401, 403, 408, 413, 415, 422, 429, 503),
@@ -107,12 +109,18 @@ def routes(
         marked = _marked(of_tenant)
         keyring = ledger.context.keyring
 
-        def read() -> Person:
-            return ledger.transact(lambda c: person.read(c, keyring, link, marked, now=database.clock(c)))
+        def read() -> tuple[Person, frozenset[tuple[str, str]]]:
+            return ledger.transact(
+                lambda c: (
+                    person.read(c, keyring, link, marked, now=database.clock(c)),
+                    person.refused_everywhere(c, link),
+                )
+            )
 
-        found = await in_thread(read)
-        concerned = [each for each in found.settings if choices.takes(each.channel)]
-        to_refuse = [each for each in concerned if each.state is not State.OFF]
+        found, everywhere = await in_thread(read)
+        settings = [*found.settings, *_to_come(link, marked, found)]
+        concerned = [each for each in settings if choices.takes(each.channel)]
+        to_refuse = [each for each in concerned if not _is_refused(link, each, everywhere)]
         fields = [_refusal(link, marked, each, key) for each in to_refuse]
         try:
             recorded = await choices.record(key.tenant, lambda now: fields) if fields else []
@@ -169,6 +177,25 @@ def _marked(of_tenant: Theme) -> Theme:
     """With what is for sale or sharing alone."""
     purposes = tuple(each for each in of_tenant.purposes if each.sale_or_share)
     return Theme(name=of_tenant.name, controller=of_tenant.controller, purposes=purposes)
+
+
+def _to_come(link: Link, marked: Theme, found: Person) -> list[Setting]:
+    """Of a subject, what is not shown: an address that is linked later inherits what is refused now."""
+    if link.subject_ref is None:
+        return []
+    known = {each.key for each in found.settings}
+    settings = (
+        Setting(purpose=purpose.id, channel=channel, state=State.OFF)
+        for purpose in marked.purposes
+        for channel in purpose.channels
+    )
+    return [each for each in settings if each.key not in known]
+
+
+def _is_refused(link: Link, setting: Setting, everywhere: Collection[tuple[str, str]]) -> bool:
+    """At the addresses of now and, of a subject, at those to come."""
+    is_everywhere = any((setting.channel, each) in everywhere for each in (setting.purpose, EVERY_PURPOSE))
+    return setting.state is State.OFF and (is_everywhere or link.subject_ref is None)
 
 
 def _refusal(link: Link, marked: Theme, setting: Setting, key: Caller) -> dict[str, object]:

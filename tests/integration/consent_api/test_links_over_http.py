@@ -750,9 +750,31 @@ def test_a_site_submits_the_signal_and_it_is_recorded_once(client: TestClient, e
     assert permitted(client)
     by_address = client.post("/v1/gpc", json={"channel": "email", "address": "new@example.com"})
     assert len(by_address.json()["recorded"]) == 1
-    assert client.post("/v1/gpc", json={"subject_ref": "customer-9"}).json() == {"recorded": [], "refused_before": 0}
     for wrong in ({}, {"address": EMAIL}, {"channel": "email", "address": "none"}, {"subject_ref": EMAIL}):
         assert client.post("/v1/gpc", json=wrong).status_code == 422, wrong
+
+
+def test_a_signal_of_before_an_address_is_known_reaches_it(client: TestClient, engine: Engine) -> None:  # R23
+    person = {"subject_ref": "customer-9"}
+    first = client.post("/v1/gpc", json=person).json()
+    assert {each["purpose"] for each in first["recorded"]} == {"newsletter"}
+    assert "email" in {each["channel"] for each in first["recorded"]}
+    again = client.post("/v1/gpc", json=person).json()
+    assert again == {"recorded": [], "refused_before": len(first["recorded"])}
+    grant(client, purpose="newsletter", address=EMAIL, **person)
+    assert not permitted(client, purpose="newsletter"), "the permission is older than the signal"
+
+
+def test_a_signal_is_recorded_of_a_person_whose_address_alone_is_refused(client: TestClient) -> None:  # R23
+    person = {"subject_ref": "customer-9"}
+    grant(client, address=EMAIL, **person)
+    stop = {"channel": "email", "address": EMAIL, "purpose": "newsletter", "status": "withdrawn"}
+    answer = client.post("/v1/decisions", json=stop, headers={"Idempotency-Key": str(uuid4())})
+    assert answer.status_code == 201, answer.text
+    assert client.post("/v1/gpc", json=person).json()["recorded"]
+    assert client.post("/v1/gpc", json=person).json()["recorded"] == []
+    grant(client, purpose="newsletter", address="new@example.com", **person)
+    assert not permitted(client, purpose="newsletter", address="new@example.com")
 
 
 def test_a_signal_for_a_person_and_their_number_refuses_calls_to_it_too(
