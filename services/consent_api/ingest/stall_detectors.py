@@ -1,4 +1,5 @@
-"""Detects partitions with unread records that are not being consumed. Pure; the loop asks the broker."""
+"""Detects partitions with unread records that are not being consumed, and a lost membership. Pure; the loop asks the
+broker."""
 
 from __future__ import annotations
 
@@ -14,18 +15,23 @@ class StallDetectors:
     """Of the partitions that are assigned now. One thread."""
 
     def __init__(self, *, bound: float, clock: Callable[[], float]) -> None:
-        """`bound`: the seconds for which a partition may hold unread records of which none is taken."""
+        """`bound`: the seconds for which a partition may hold unread records of which none is taken, and for which the
+        group may take to assign what it has revoked."""
         self._bound = bound
         self._clock = clock
         self._joined = False
+        self._revoked_at: float | None = None
         self._partitions: dict[Partition, StallDetector] = {}
 
     def assigned(self, places: Iterable[Partition]) -> None:
         """These are assigned from now on; their positions are not known yet."""
-        self._joined = True
+        self._joined, self._revoked_at = True, None
         self._partitions |= {place: StallDetector(*place, bound=self._bound, clock=self._clock) for place in places}
 
     def lost(self, places: Iterable[Partition]) -> None:
+        """These were revoked. A member is assigned what it has from then on, or that it has none."""
+        if self._revoked_at is None:
+            self._revoked_at = self._clock()
         for place in places:
             self._partitions.pop(place, None)
 
@@ -46,4 +52,6 @@ class StallDetectors:
         """True, or what the health page has."""
         if not self._joined:
             return "has not joined its group yet"
+        if self._revoked_at is not None and (seconds := self._clock() - self._revoked_at) >= self._bound:
+            return f"is no member of its group and reads nothing, for {seconds:.0f} s: see what the broker answers it"
         return "; ".join(reason for each in self._partitions.values() if (reason := each.reason())) or True

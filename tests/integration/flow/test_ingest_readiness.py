@@ -22,6 +22,7 @@ from consent_kafka import clients
 from consent_kafka.instance_watch import InstanceWatch
 from consent_service.health import Health
 from tests.integration.flow.rig import Rig, refusal
+from tests.integration.proxy import Proxy
 from tests.support.waiting import until
 
 BOUND = 2.0
@@ -47,13 +48,14 @@ class Handled:
 class Loop:
     """A batch loop over submissions that only collects them, and its consumer, to lay hands on."""
 
-    def __init__(self, rig: Rig) -> None:
+    def __init__(self, rig: Rig, kafka: str = "") -> None:
         self.health = Health()
         self.got: list[Consumed] = []
         self.gate = threading.Event()
         self.gate.set()
         self.topic = rig.topics.inbound
-        self.consumer = Handled(clients.consumer(rig.kafka, f"readiness-{uuid4().hex}", **CONSUMER))
+        self.group = f"readiness-{uuid4().hex}"
+        self.consumer = Handled(clients.consumer(kafka or rig.kafka, self.group, **CONSUMER))
         self.batches = ConsumerLoop(
             name="inbound",
             topic=self.topic,
@@ -81,8 +83,8 @@ class Loop:
 
 
 @contextmanager
-def running(rig: Rig) -> Iterator[Loop]:
-    loop, stop = Loop(rig), threading.Event()
+def running(rig: Rig, kafka: str = "") -> Iterator[Loop]:
+    loop, stop = Loop(rig, kafka), threading.Event()
     thread = threading.Thread(target=loop.batches.run, args=(stop,))
     thread.start()
     try:
@@ -117,6 +119,28 @@ def test_a_partition_that_stays_paused_is_a_reason_until_it_is_read_again(rig: R
         loop.ask(lambda consumer: consumer.resume(consumer.assignment()))
         until(lambda: loop.unready() == [], what="it is ready again by itself")
         assert len(loop.got) == 3
+
+
+def test_a_group_that_refuses_it_is_a_reason_until_it_does_not(rig: Rig) -> None:
+    """While it was cut off, a consumer with another way of assigning partitions has taken its group."""
+    with Proxy(rig.kafka, kafka=True) as cable, running(rig, cable.address) as loop:
+        foreign = Consumer(
+            {
+                "bootstrap.servers": rig.kafka,
+                "group.id": loop.group,
+                "partition.assignment.strategy": "roundrobin",
+                "auto.offset.reset": "latest",
+            }
+        )
+        cable.freeze()
+        foreign.subscribe([loop.topic])
+        until(lambda: foreign.poll(0.1) is None and foreign.assignment(), seconds=60, what="the group is another's")
+        cable.heal()
+        until(lambda: "is no member of its group" in str(loop.unready()), seconds=60, what="that it is refused shows")
+        foreign.close()
+        until(lambda: loop.unready() == [], seconds=60, what="it is ready again by itself")
+        rig.submit([b"after"])
+        until(lambda: len(loop.got) == 1)
 
 
 def test_the_marks_of_transactions_are_nothing_to_read(rig: Rig) -> None:

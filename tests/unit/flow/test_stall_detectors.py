@@ -39,6 +39,18 @@ def test_who_has_no_partition_is_ready_once_it_has_joined(clock: Clock) -> None:
     assert detectors.readiness() is True
 
 
+def test_who_is_no_member_any_more_is_a_reason_until_it_is(detectors: StallDetectors, clock: Clock) -> None:  # R41
+    detectors.lost([(TOPIC, 0), (TOPIC, 1)])
+    clock.now += 59
+    assert detectors.readiness() is True, "a rebalance takes a while"
+    detectors.lost([])
+    clock.now += 1
+    reason = "is no member of its group and reads nothing, for 60 s: see what the broker answers it"
+    assert detectors.readiness() == reason
+    detectors.assigned([])
+    assert detectors.readiness() is True
+
+
 def test_an_idle_partition_is_no_reason(detectors: StallDetectors, clock: Clock) -> None:  # R41
     for _ in range(100):
         clock.now += 5
