@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry
 
 from consent_api.domain.validation import Purposes, ValidationRules
 from consent_api.inbound.sources import read_sources
+from consent_api.links.theme import read_themes
 from consent_http.token_settings import AccessTokenSettings
 from consent_service.health import Health, serve_metrics
 from consent_service.settings import PREFIX, ProcessSettings
@@ -574,6 +575,20 @@ def test_the_example_s_sources_are_right_and_read_by_both_apis(example: list[Doc
     assert {name: (each.tenant, each.channel) for name, each in sources.items()} == {
         name: of_destinations[each.destination or ""] for name, each in sources.items()
     }
+
+
+@pytest.mark.long
+def test_the_example_s_preference_centre_offers_what_its_installation_has(example: list[Document]) -> None:
+    settings, api = config_maps(example)["settings"], of_kind(example, "Deployment")["api"]
+    directory, _, file = environment(api, example)["CONSENT_RELAY_THEME_FILE"].rpartition("/")
+    mount = next(each for each in container(api)["volumeMounts"] if each["mountPath"] == directory)
+    volume = next(each for each in pod(api)["volumes"] if each["name"] == mount["name"])
+    assert (file, volume["configMap"]["name"][:-11]) == ("theme.yaml", "theme")
+    assert config_maps(example)["theme"]["theme.yaml"] == (EXAMPLE / "theme.yaml").read_text()
+    themes = read_themes(EXAMPLE / "theme.yaml", channels=settings["CONSENT_RELAY_CHANNELS"].split(","))
+    offered = {purpose.id for purpose in themes["acme"].purposes}
+    assert offered
+    assert offered <= set(settings["CONSENT_RELAY_PURPOSES"].split(","))
 
 
 def test_the_key_set_of_access_tokens_can_be_fetched_by_those_that_take_them() -> None:

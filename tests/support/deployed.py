@@ -106,9 +106,13 @@ def faults(settings: type[ProcessSettings], given: Mapping[str, str], directory:
     in the directory here, with contents of their kind."""
     file = directory / "file"
     file.write_text("postgresql://role:password@host/database")
-    authority = Authority.create(directory, "an-authority").file
+    themes = directory / "themes"
+    themes.write_text("{}")
+    of_their_kind = {"SSL_CA_FILE": Authority.create(directory, "an-authority").file, "THEME_FILE": themes}
     here = {
-        name: value if not value.startswith("/") else str(authority if name.endswith("_CA_FILE") else file)
+        name: str(next((at for end, at in of_their_kind.items() if name.endswith(end)), file))
+        if value.startswith("/")
+        else value
         for name, value in given.items()
     }
     nothing: dict[str, Any] = {}
