@@ -73,7 +73,7 @@ EXAMPLES: dict[str, Sequence[object]] = {
 
 def routes(ledger: Ledger, rules: ValidationRules, dependencies: RequestDependencies) -> APIRouter:
     """For API keys with the scope check: who sends is who asks."""
-    router = APIRouter(tags=["allow once"])
+    router = APIRouter(tags=["allow once"], route_class=dependencies.route_class)
 
     @router.post(
         "/v1/allow-once",

@@ -38,6 +38,7 @@ from consent_api.http.group_commit import GroupCommit
 from consent_api.http.lane_monitor import LaneMonitor
 from consent_api.http.metrics import ApiMetrics, LaneMetrics
 from consent_api.http.metrics_middleware import RequestMetricsMiddleware
+from consent_api.http.tenant_turns import TenantTurns
 from consent_api.inbound import sources as inbound_sources
 from consent_api.inbound.late_sources import LateSources
 from consent_api.inbound.metrics import InboundMetrics
@@ -128,13 +129,17 @@ def create_app(
     """The API over these parts. Starts nothing but a heartbeat. ``sampled_ratio``: the share of the traces begun here
     that are sampled."""
     bulk_threads = max(1, threads // 4)
+    # One of the connections is the group commit's, one the webhooks', one is for keys not seen before, some are the
+    # bulk requests'.
+    of_webhooks = 1 if inbound is not None and (inbound.sources or inbound.wrong) else 0
+    shared_threads = max(1, threads - 2 - of_webhooks - bulk_threads)
+    tenants = frozenset(ledger.context.keyring.tenants)
+    # One that shares them with no other tenant may have all.
+    turns = TenantTurns(shared_threads if len(tenants) == 1 else max(1, shared_threads - 1))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        # One of the connections is the group commit's, one the webhooks', one is for keys not seen before, some are
-        # the bulk requests'.
-        of_webhooks = 1 if inbound is not None and (inbound.sources or inbound.wrong) else 0
-        anyio.to_thread.current_default_thread_limiter().total_tokens = max(1, threads - 2 - of_webhooks - bulk_threads)
+        anyio.to_thread.current_default_thread_limiter().total_tokens = shared_threads
         beating = asyncio.create_task(_beat(health))
         health.set_ready(_LOOP)
         yield
@@ -151,12 +156,13 @@ def create_app(
     request_id_middleware.install(app)
     dependencies = RequestDependencies.build(
         key_store,
-        tenants=frozenset(ledger.context.keyring.tenants),
+        tenants=tenants,
         longest_body=longest_body,
         limits=limits or RateLimits({}),
+        turns=turns,
         access_tokens=access_tokens,
     )
-    commits = GroupCommit(ledger, on_bulk=metrics.by_bulk.inc)
+    commits = GroupCommit(ledger, turns=turns, on_bulk=metrics.by_bulk.inc)
     app.include_router(decisions.routes(ledger, rules, metrics, dependencies, commits, bulk_threads=bulk_threads))
     withdrawals = spoken.SpokenWithdrawals(ledger, rules, metrics, commits)
     app.include_router(spoken.routes(withdrawals, dependencies))

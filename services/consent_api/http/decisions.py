@@ -1,6 +1,5 @@
 """POST /v1/decisions and /v1/decisions/batch; the receipts of a decision."""
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ from consent_api.http.back_pressure import BackPressure
 from consent_api.http.dependencies import BATCHES_AT_ONCE, RequestDependencies
 from consent_api.http.group_commit import GroupCommit
 from consent_api.http.metrics import ApiMetrics
+from consent_api.http.tenant_turns import TenantTurns
 from consent_api.ledger import queries
 from consent_api.ledger.deduplication import RecordedDecision
 from consent_api.ledger.idempotency import Request, StoredResponse
@@ -64,8 +64,8 @@ def routes(
     bulk_threads: int,
 ) -> APIRouter:
     """The routes about decisions. ``bulk_threads``: bulk requests that are carried out at once."""
-    router = APIRouter(tags=["decisions"])
-    handler = DecisionHandler(ledger, rules, metrics, commits, bulk_threads=bulk_threads)
+    router = APIRouter(tags=["decisions"], route_class=dependencies.route_class)
+    handler = DecisionHandler(ledger, rules, metrics, commits, turns=dependencies.turns, bulk_threads=bulk_threads)
 
     @router.post(
         "/v1/decisions",
@@ -170,14 +170,20 @@ class DecisionHandler:
     """What is sent, on its way into the ledger."""
 
     def __init__(
-        self, ledger: Ledger, rules: ValidationRules, metrics: ApiMetrics, commits: GroupCommit, *, bulk_threads: int
+        self,
+        ledger: Ledger,
+        rules: ValidationRules,
+        metrics: ApiMetrics,
+        commits: GroupCommit,
+        *,
+        turns: TenantTurns,
+        bulk_threads: int,
     ) -> None:
         # A bulk transaction may last a minute: in threads of its own it occupies none that a live request needs.
         self._bulk_threads = anyio.CapacityLimiter(bulk_threads)
         # No more of one tenant queue for these threads, so that tenants take turns, whichever sends how many.
-        self._bulk_turns: defaultdict[str, anyio.CapacityLimiter] = defaultdict(
-            lambda: anyio.CapacityLimiter(bulk_threads)
-        )
+        self._bulk_turns = TenantTurns(bulk_threads)
+        self._turns = turns
         self._bulk_at_once = ConcurrencyLimit(_BULK_AT_ONCE)
         self._ledger = ledger
         self._rules = rules
@@ -205,9 +211,10 @@ class DecisionHandler:
         batch = await anyio.to_thread.run_sync(_read_batch, body)
         admit(caller, len(batch.items), batch.bulk)
         if not batch.bulk:
-            return await anyio.to_thread.run_sync(self._record_batch, caller, key, body, batch)
+            async with self._turns.of(caller.tenant):
+                return await anyio.to_thread.run_sync(self._record_batch, caller, key, body, batch)
         with self._bulk_at_once.held(caller):
-            async with self._bulk_turns[caller.tenant]:
+            async with self._bulk_turns.of(caller.tenant):
                 return await anyio.to_thread.run_sync(
                     self._record_batch, caller, key, body, batch, limiter=self._bulk_threads
                 )

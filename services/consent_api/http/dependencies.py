@@ -7,8 +7,10 @@ from typing import Annotated
 import anyio
 import anyio.to_thread
 from fastapi import Depends, Request, Security
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from consent_api.http.tenant_turns import TenantTurns
 from consent_api.ledger.key_store import ApiKeyStore
 from consent_api.settings import BULK, LIVE, LIVE_BATCHES, READ
 from consent_http import request_body
@@ -102,6 +104,10 @@ def read_body(
 class RequestDependencies:
     """The dependencies of the routes."""
 
+    turns: TenantTurns
+    route_class: type[APIRoute]
+    """Of each router that has a route which blocks."""
+
     submit: Callable[..., Awaitable[Caller]]
     submit_body: Callable[..., AsyncIterator[bytes]]
     submit_batch: Callable[..., Awaitable[Caller]]
@@ -128,6 +134,7 @@ class RequestDependencies:
         tenants: frozenset[str],
         longest_body: int,
         limits: RateLimits,
+        turns: TenantTurns,
         access_tokens: AccessTokens | None = None,
     ) -> "RequestDependencies":
         callers = Callers(key_store, tenants, limits, access_tokens)
@@ -140,6 +147,8 @@ class RequestDependencies:
         make_links = callers.require("links", BULK, cost=0.0)
         write_rights = callers.require("rights:write", READ)
         return cls(
+            turns=turns,
+            route_class=turns.route_class(),
             submit=submit,
             submit_body=read_body(small, submit, at_once=ConcurrencyLimit(_SUBMITTED_AT_ONCE)),
             submit_batch=batch,

@@ -26,7 +26,7 @@ EventId = Annotated[
 
 def routes(ledger: Ledger, rules: ValidationRules, dependencies: RequestDependencies) -> APIRouter:
     """The route about events."""
-    router = APIRouter(tags=["events"])
+    router = APIRouter(tags=["events"], route_class=dependencies.route_class)
 
     @router.get(
         "/v1/events/{event_id:path}",

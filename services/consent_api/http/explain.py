@@ -25,7 +25,7 @@ _QUESTION = msgspec.json.Decoder(models.ExplainRequest)
 
 def routes(ledger: Ledger, rules: ValidationRules, dependencies: RequestDependencies) -> APIRouter:
     """The route that explains."""
-    router = APIRouter(tags=["explain"])
+    router = APIRouter(tags=["explain"], route_class=dependencies.route_class)
 
     @router.post(
         "/v1/explain",

@@ -22,6 +22,7 @@ from consent_api.errors import (
     RequestInFlightError,
     TransactionTooLongError,
 )
+from consent_api.http.tenant_turns import TenantTurns
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger, patiently
 from consent_api.ledger.submissions import Completed, Outcome, Submission, execute
@@ -44,11 +45,20 @@ _Key = tuple[str, str]
 class GroupCommit:
     """Commits submissions. `commit_grouped` belongs to one event loop, `commit_single` to any thread."""
 
-    def __init__(self, ledger: Ledger, *, on_bulk: Callable[[], None] = lambda: None, rest: float = 0.0) -> None:
-        """`on_bulk` is called for each grouped submission that went by the bulk lane. After a shared transaction the
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        turns: TenantTurns | None = None,
+        on_bulk: Callable[[], None] = lambda: None,
+        rest: float = 0.0,
+    ) -> None:
+        """Without `turns` those that are retried individually wait for threads in the order in which they came.
+        `on_bulk` is called for each grouped submission that went by the bulk lane. After a shared transaction the
         next begins `rest` times as long later as that one took: others' commits do not wait behind its flush of the
         write-ahead log, and the groups become larger and fewer."""
         self._ledger = ledger
+        self._turns = turns or TenantTurns(MAX_GROUP_SIZE)
         self._rest = rest
         self._on_bulk = on_bulk
         self._waiting: deque[_Waiting] = deque()
@@ -135,9 +145,10 @@ class GroupCommit:
         outcome: Outcome | Exception
         try:
             try:
-                (outcome,) = await anyio.to_thread.run_sync(
-                    self._commit, [submission], Lane.LIVE, GROUP_LOCK_TIMEOUT_MS
-                )
+                async with self._turns.of(submission.request.tenant):
+                    (outcome,) = await anyio.to_thread.run_sync(
+                        self._commit, [submission], Lane.LIVE, GROUP_LOCK_TIMEOUT_MS
+                    )
             except (LedgerContendedError, TransactionTooLongError):
                 async with self._lock_waiters:
                     outcome = await anyio.to_thread.run_sync(self._commit_live, submission)

@@ -109,7 +109,7 @@ LanguageInPath = Annotated[str, Path(pattern=LANGUAGE, max_length=35, examples=_
 
 def routes(ledger: Ledger, dependencies: RequestDependencies) -> APIRouter:
     """The routes about notices: read with the scope read, added with admin."""
-    router = APIRouter(tags=["notices"])
+    router = APIRouter(tags=["notices"], route_class=dependencies.route_class)
 
     @router.post(
         "/v1/notices",

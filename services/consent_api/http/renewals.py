@@ -61,7 +61,7 @@ EXAMPLES: dict[str, Sequence[object]] = {
 
 
 def routes(ledger: Ledger, dependencies: RequestDependencies) -> APIRouter:
-    router = APIRouter(tags=["renewals"])
+    router = APIRouter(tags=["renewals"], route_class=dependencies.route_class)
 
     @router.get(
         "/v1/renewals",

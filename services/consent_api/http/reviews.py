@@ -89,7 +89,7 @@ class Resolver:
 
 def routes(ledger: Ledger, resolver: Resolver, dependencies: RequestDependencies) -> APIRouter:
     """The routes about reviews, for API keys with the scope admin: replies are read there."""
-    router = APIRouter(tags=["reviews"])
+    router = APIRouter(tags=["reviews"], route_class=dependencies.route_class)
 
     @router.get(
         "/v1/reviews",

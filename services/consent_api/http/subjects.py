@@ -37,7 +37,7 @@ SubjectRef = Annotated[
 
 def routes(ledger: Ledger, rules: ValidationRules, dependencies: RequestDependencies) -> APIRouter:
     """The routes about subjects."""
-    router = APIRouter(tags=["subjects"])
+    router = APIRouter(tags=["subjects"], route_class=dependencies.route_class)
     path = "/v1/subjects/{subject_ref:path}/addresses"
 
     @router.put(

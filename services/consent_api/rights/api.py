@@ -62,7 +62,7 @@ RequestId = Annotated[UUID, Path(description="As the list has it.", examples=["0
 
 def routes(ledger: Ledger, rules: ValidationRules, themes: Themes, dependencies: RequestDependencies) -> APIRouter:
     """For API keys with the scopes rights:read (the requests) and rights:write (everything else)."""
-    router = APIRouter(tags=["rights"])
+    router = APIRouter(tags=["rights"], route_class=dependencies.route_class)
     handler = RightsHandler(ledger, rules, themes)
 
     @router.post(
@@ -206,7 +206,8 @@ def routes(ledger: Ledger, rules: ValidationRules, themes: Themes, dependencies:
         key: Annotated[Caller, Depends(dependencies.write_rights)],
         body: Annotated[bytes, Depends(dependencies.rights_body)],
     ) -> Response:
-        return await handler.access(key, body)
+        async with dependencies.turns.of(key.tenant):
+            return await handler.access(key, body)
 
     return router
 

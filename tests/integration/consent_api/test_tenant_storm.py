@@ -152,3 +152,32 @@ def test_an_import_of_one_tenant_delays_no_live_request_of_another_and_leaves_it
         assert {each.result(timeout=60) for each in waiting} == {200}
     # Those that had a thread, and as many that may have ended in the same moment; not all 24.
     assert ended.index("globex") <= 8
+
+
+def test_live_batches_and_locked_subjects_of_one_tenant_delay_no_request_of_another(
+    unlimited: TestClient, owner_engine: Engine
+) -> None:
+    """They wait for a lock in the threads that all requests share."""
+    acme, globex = key(owner_engine, "acme"), key(owner_engine, "globex")
+    for token in (acme, globex):
+        assert ask(unlimited, token, "live").status_code == 201
+    app: Any = unlimited.app
+    ended: list[str] = []
+
+    def waits(way: str) -> None:
+        ask(unlimited, acme, way)
+        ended.append(way)
+
+    with owner_engine.connect() as blocker, ThreadPoolExecutor(80) as pool:
+        blocker.execute(text("SELECT 1 FROM subjects WHERE tenant = 'acme' FOR UPDATE"))
+        for way in ["live_batches"] * 60 + ["live"] * 20:
+            pool.submit(waits, way)
+        until(lambda: app.imports == 60, what="acme's batches")
+        before = len(ended)
+        # A key that was not seen before is looked up in these threads, too.
+        for token in (globex, key(owner_engine, "globex")):
+            for way in ("live_batches", "read", "live"):
+                assert ask(unlimited, token, way).status_code < 300
+        # Those that had a thread, and as many that may have ended in the same moment, for the first of them; not all.
+        assert len(ended) - before < 30
+        blocker.rollback()

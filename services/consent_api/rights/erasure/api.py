@@ -159,7 +159,7 @@ def routes(
     ledger: Ledger, rules: ValidationRules, dependencies: RequestDependencies, *, notify_seconds: int
 ) -> APIRouter:
     """``notify_seconds``: how long the tools have to take the objection, before the address goes."""
-    router = APIRouter(tags=["rights"])
+    router = APIRouter(tags=["rights"], route_class=dependencies.route_class)
 
     @router.post(
         "/v1/rights/erasures",

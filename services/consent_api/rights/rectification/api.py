@@ -67,7 +67,7 @@ _DECODER = msgspec.json.Decoder(RectificationSubmission)
 
 
 def routes(ledger: Ledger, rules: ValidationRules, dependencies: RequestDependencies) -> APIRouter:
-    router = APIRouter(tags=["rights"])
+    router = APIRouter(tags=["rights"], route_class=dependencies.route_class)
 
     @router.post(
         "/v1/rights/rectifications",
