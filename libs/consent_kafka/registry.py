@@ -15,8 +15,11 @@ def connect_codec(settings: ProcessSettings, *, wait_seconds: float = 60.0) -> C
         return Codec.connect(settings.registry, settings.topics, settings.registry_client, wait_seconds=wait_seconds)
     except RegistryRefusedError as error:
         exit_with_errors([str(registry_refusal(settings.registry, error))])
-    except (NotRegisteredError, RegistryUnavailableError) as error:
+    except NotRegisteredError as error:
         exit_with_errors([f"CONSENT_RELAY_REGISTRY: {error}"])
+    except RegistryUnavailableError as error:
+        cure = f"Correct the URL ({settings.registry}), or start the registry"
+        exit_with_errors([f"CONSENT_RELAY_REGISTRY: {error}. {cure}."])
 
 
 def lazy_codec(settings: ProcessSettings) -> Codec:

@@ -191,7 +191,7 @@ class TopicAdmin:
                     raise refusal from None
                 if time.monotonic() >= deadline:
                     raise ProvisionError(
-                        f"no answer from Kafka ({error.args[0].name()}): "
+                        f"no answer from Kafka at {self._bootstrap} ({error.args[0].name()}): "
                         "check CONSENT_RELAY_KAFKA, and that the broker runs"
                     ) from error
             else:

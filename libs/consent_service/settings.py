@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
@@ -33,6 +33,7 @@ def _parts(value: object) -> object:
 CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parts)]
 """Parts without the blanks around them; an empty part is none."""
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+_PREFIX_OF_TOPICS = re.compile(r"[A-Za-z0-9._-]{0,100}")
 _SERVICE_LINK = re.compile(r"(?:tcp|udp|sctp)://", re.IGNORECASE)
 """What Kubernetes and Docker put into CONSENT_RELAY_API_PORT beside a service named consent-relay-api."""
 _SERVICE_LINK_NAME = re.compile(r"(^|_)(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_[A-Z]+)?)$")
@@ -101,6 +102,13 @@ class ProcessSettings(LinkSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+    @field_validator("topic_prefix")
+    @classmethod
+    def _prefix_of_topics(cls, prefix: str) -> str:
+        if not _PREFIX_OF_TOPICS.fullmatch(prefix):
+            raise ValueError("requires letters, digits, dots, _ and -, up to 100, as names of topics have")
+        return prefix
 
     @field_validator("channels")
     @classmethod
@@ -235,7 +243,17 @@ def _line(settings: type[BaseSettings], error: Mapping[str, Any]) -> str:
     wrong = "is missing" if error["type"] == "missing" else error["msg"].removeprefix("Value error, ")
     field = settings.model_fields.get(name)
     wanted = f" ({field.description})" if field is not None and field.description else ""
-    return f"{variable}: {wrong}. Set {variable}{wanted}, or {variable}_FILE to a file that holds it."
+    line = f"{variable}: {wrong}. Set {variable}{wanted}"
+    if field is None or not _is_path(field):
+        return f"{line}, or {variable}_FILE to a file that holds it."
+    # `..._FILE` of a path is a file with the path in it, which is hardly ever meant.
+    if f"{variable}_FILE" in os.environ:
+        return f"{line} itself: {variable}_FILE names a file that has the path in it."
+    return f"{line}."
+
+
+def _is_path(field: FieldInfo) -> bool:
+    return Path in (field.annotation, *get_args(field.annotation))
 
 
 S = TypeVar("S", bound=ProcessSettings)

@@ -6,6 +6,9 @@ from __future__ import annotations
 
 import atexit
 import logging
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from consent_privacy.keyring import Keyring
-    from consent_service.health import Health
+    from consent_service.health import Health, Server
     from consent_service.secret_files import SecretFile, SecretWatch
     from consent_service.settings import KeyringSettings, ProcessSettings
 
@@ -53,6 +56,33 @@ def _begin_spans(settings: ProcessSettings, endpoint: str) -> None:
     except InvalidSettingsError as error:
         exit_with_errors(error.problems)
     atexit.register(spans.close)
+
+
+def serve_pages(settings: ProcessSettings, registry: CollectorRegistry, health: Health) -> Server:
+    """/metrics and the health pages, where the settings say."""
+    from consent_service.health import serve_metrics
+
+    with _listening("CONSENT_RELAY_METRICS", settings.metrics_host, settings.metrics_port):
+        return serve_metrics(registry, health, settings.metrics_host, settings.metrics_port)
+
+
+def require_address(setting: str, host: str, port: int) -> None:
+    """Ends the process where it cannot listen at this address, before it waits for other servers. ``setting``: what the
+    names of the two variables begin with."""
+    with _listening(setting, host, port):
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # As the servers do: past those that end.
+            tried.bind(address)
+
+
+@contextmanager
+def _listening(setting: str, host: str, port: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        why = f"{host}:{port} cannot be listened at ({error.strerror})"
+        exit_with_errors([f"{setting}_HOST, {setting}_PORT: {why}. Set another one; the port 0 is any free one."])
 
 
 def keyring(settings: KeyringSettings) -> Keyring:

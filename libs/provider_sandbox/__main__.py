@@ -9,7 +9,13 @@ import click
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8090, show_default=True, help="Port to listen on; 0 takes a free one.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8090,
+    show_default=True,
+    help="Port to listen on; 0 takes a free one.",
+)
 @click.option(
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -46,7 +52,10 @@ def sandbox(host: str, port: int, config: Path | None, state_file: Path | None) 
     if not accounts.control_token:
         accounts = msgspec.structs.replace(accounts, control_token=secrets.token_urlsafe(16))
         click.echo(f"control token: {accounts.control_token}", err=True)
-    asyncio.run(serve(accounts, host=host, port=port, state_file=state_file))
+    try:
+        asyncio.run(serve(accounts, host=host, port=port, state_file=state_file))
+    except OSError as error:
+        raise click.ClickException(f"--host {host}, --port {port}, --state-file: {error.strerror}") from None
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from consent_kafka.registry import lazy_codec
 from consent_service import startup
 from consent_service.clock import elapsed_micros, now_micros
 from consent_service.clock_check import ClockCheck
-from consent_service.health import Health, serve_metrics
+from consent_service.health import Health
 from lag_exporter.errors import BrokerUnavailableError
 from lag_exporter.kafka_broker import KafkaBroker
 from lag_exporter.lag import LagReader, OpenTransaction
@@ -116,7 +116,7 @@ def run_lag(settings: LagSettings) -> int:
     )
     watch = LagMonitor(lags, resolved, health, registry)
     certificates = startup.watch_secrets(settings, registry, health)
-    server = serve_metrics(registry, health, settings.metrics_host, settings.metrics_port)
+    server = startup.serve_pages(settings, registry, health)
     access_known = False
     try:
         while not stop.is_set():

@@ -70,7 +70,7 @@ class KafkaBroker:
         self._admin.poll(0)  # for its log lines
         listed = _answer(self._admin.list_consumer_groups(request_timeout=_ASK_SECONDS))
         if listed.errors:
-            raise BrokerUnavailableError("not every broker has listed its groups")
+            raise BrokerUnavailableError(f"not every broker has listed its groups: {listed.errors[0]}")
         return sorted(group.group_id for group in listed.valid if group.group_id.startswith(prefix))
 
     def partitions(self, topics: Collection[str]) -> list[Partition]:

@@ -21,7 +21,7 @@ from consent_kafka.resolved import StalenessLimits
 from consent_kafka.transport import ChunkApp, StreamSpec, TransportMetrics, build, run
 from consent_privacy.keyring import Keyring
 from consent_service import startup
-from consent_service.health import Health, serve_metrics
+from consent_service.health import Health
 from consent_service.secret_files import WATCH_SECONDS, SecretFile
 from consent_service.wrong_entries import RECHECK_SECONDS
 from consent_state import Compactor, StateStore, StateStoreMetrics, table_consumer
@@ -90,7 +90,7 @@ def run_propagator(
         mended=mended,
     )
     watch = startup.watch_secrets(settings, registry, health, keyring, *connections.values())
-    server = serve_metrics(registry, health, settings.metrics_host, settings.metrics_port)
+    server = startup.serve_pages(settings, registry, health)
     gc.freeze()  # What was imported and built until now stays: it is not searched.
     gc.set_threshold(COLLECT_AFTER)
     propagator.compactor.start()

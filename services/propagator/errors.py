@@ -43,9 +43,10 @@ class InvalidDestinationsFileError(PropagatorError):
     def __init__(self, path: str, errors: Sequence[FileFault]) -> None:
         self.path = path
         self.errors = tuple(errors)
-        super().__init__(
-            "\n".join(f"{path}:{line}:{column}: {field}: {fix}" for line, column, field, fix in self.errors)
-        )
+        super().__init__("\n".join(map(self._line, self.errors)))
+
+    def _line(self, fault: FileFault) -> str:
+        return f"{self.path}:{fault.line}:{fault.column}: {fault.field or 'the file'}: {fault.fix}"
 
 
 class CallFailedError(PropagatorError):

@@ -12,7 +12,7 @@ from consent_http import http_server, problem_details, request_id_middleware
 from consent_http.api_keys import KeyFile
 from consent_http.errors import InvalidApiKeysError
 from consent_service import startup
-from consent_service.health import Health, serve_metrics
+from consent_service.health import Health
 from status_page import dead_letters, pages, questions, routes
 from status_page.collector import PART, Collector
 from status_page.discovery import Discovery
@@ -48,10 +48,11 @@ def create_app(site: Site) -> FastAPI:
 
 def run_status(settings: StatusSettings) -> int:
     """Answer until SIGTERM or SIGINT. Raises InvalidApiKeysError before the start."""
+    startup.require_address("CONSENT_RELAY_STATUS", settings.status_host, settings.status_port)
     keys = KeyFile(settings.status_keys_file)
     registry = CollectorRegistry()
     health = Health(expected=("http", PART))
-    server = serve_metrics(registry, health, settings.metrics_host, settings.metrics_port)
+    server = startup.serve_pages(settings, registry, health)
     watch = startup.watch_secrets(settings, registry, health, keys.file)
     try:
         return asyncio.run(_run(settings, keys, StatusMetrics.on(registry, processes=PROCESSES), health))

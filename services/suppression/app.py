@@ -10,7 +10,7 @@ from consent_kafka.registry import connect_codec
 from consent_kafka.transport import TransportMetrics, build, run
 from consent_service import startup
 from consent_service.clock_check import ClockCheck
-from consent_service.health import Health, serve_metrics
+from consent_service.health import Health
 from consent_state import Compactor, StateStoreMetrics
 from suppression.merge.seals import seal_rank
 from suppression.merge_stream import GROUP, MergePartitionFactory
@@ -24,7 +24,7 @@ def run_suppression(settings: SuppressionSettings) -> int:
     keyring = startup.keyring_file(settings)
     registry = CollectorRegistry()
     health = Health(expected=[GROUP])
-    server = serve_metrics(registry, health, settings.metrics_host, settings.metrics_port)
+    server = startup.serve_pages(settings, registry, health)
     watch = startup.watch_secrets(settings, registry, health, keyring)
     try:
         codec = connect_codec(settings)

@@ -7,7 +7,9 @@ import os
 
 import click
 
-DATABASE = "CONSENT_RELAY_API_DATABASE"
+from consent_api.cli.database_errors import SETTING
+
+DATABASE = SETTING
 
 
 def record(act: str, *, tenant: str | None = None, object_id: str | None = None) -> None:
@@ -16,7 +18,7 @@ def record(act: str, *, tenant: str | None = None, object_id: str | None = None)
     Where no database is set, as on the machine that makes a keyring, a line on standard error says that there is no
     entry. click.ClickException where the database does not answer, or has no audit yet."""
     if not (os.environ.get(DATABASE) or os.environ.get(f"{DATABASE}_FILE")):
-        click.echo(f"not in the audit: {DATABASE} is not set", err=True)
+        click.echo(f"no entry is added to the audit, as {DATABASE} is not set", err=True)
         return
     from sqlalchemy import Connection
     from sqlalchemy.exc import ProgrammingError

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 
 import click
 
+from consent_api.cli.database_errors import ledger_errors
+
 _MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
 
 
@@ -25,9 +27,6 @@ def list_entries(
     tenant: str | None, since: datetime | None, until: datetime | None, who: str | None, act: str | None
 ) -> None:
     """Print the entries as JSON lines, the newest first: entry_id, at, tenant, who, act, object_id."""
-    from sqlalchemy.exc import ProgrammingError
-
-    from consent_api.errors import LedgerUnavailableError
     from consent_api.ledger.database import connect, refuse_denied, transact
     from consent_api.rights.audit import Act, Filter, entries
     from consent_api.settings import LedgerSettings
@@ -41,22 +40,19 @@ def list_entries(
     refuse_denied(engine)
     before: int | None = None
     try:
-        while found := transact(engine, lambda c, last=before: entries(c, wanted, before=last)):  # type: ignore[misc]
-            for each in found:
-                line = {
-                    "entry_id": each.entry_id,
-                    "at": rfc3339(each.at),
-                    "tenant": each.tenant,
-                    "who": each.who,
-                    "act": each.act,
-                    "object_id": each.object_id,
-                }
-                click.echo(json.dumps(line))
-            before = found[-1].entry_id
-    except LedgerUnavailableError as error:
-        raise click.ClickException(str(error)) from None
-    except ProgrammingError:
-        raise click.ClickException("the database has no current ledger: run consent-relay migrate") from None
+        with ledger_errors():
+            while found := transact(engine, lambda c, last=before: entries(c, wanted, before=last)):  # type: ignore[misc]
+                for each in found:
+                    line = {
+                        "entry_id": each.entry_id,
+                        "at": rfc3339(each.at),
+                        "tenant": each.tenant,
+                        "who": each.who,
+                        "act": each.act,
+                        "object_id": each.object_id,
+                    }
+                    click.echo(json.dumps(line))
+                before = found[-1].entry_id
     finally:
         engine.dispose()
 

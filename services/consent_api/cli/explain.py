@@ -6,6 +6,8 @@ import sys
 
 import click
 
+from consent_api.cli.database_errors import ledger_errors
+from consent_api.cli.tenants import chosen_tenant
 from consent_service.terminal import shown
 
 
@@ -25,7 +27,7 @@ def explain(channel: str, purpose: str, tenant: str | None, language: str, as_js
     import msgspec
 
     from consent_api.domain.validation import ValidationRules, named_address
-    from consent_api.errors import LedgerUnavailableError, SubmissionInvalidError
+    from consent_api.errors import SubmissionInvalidError
     from consent_api.http.explain_text import Language, explain_text
     from consent_api.http.rendering import to_explanation
     from consent_api.ledger import queries
@@ -38,10 +40,7 @@ def explain(channel: str, purpose: str, tenant: str | None, language: str, as_js
 
     settings = load(DatabaseSettings)
     keyring = startup.keyring(settings)
-    if tenant is None and len(keyring.tenants) == 1:
-        (tenant,) = keyring.tenants
-    if tenant is None or tenant not in keyring.tenants:
-        raise click.BadParameter("name one that the keyring has hash keys for", param_hint="--tenant")
+    tenant = chosen_tenant(tenant, keyring.tenants)
     if purpose != EVERY_PURPOSE and not PURPOSE.fullmatch(purpose):
         raise click.BadParameter("a slug of a-z, 0-9, _ and -, or *", param_hint="--purpose")
     address = click.prompt("address", err=True) if sys.stdin.isatty() else sys.stdin.readline().strip()
@@ -53,9 +52,8 @@ def explain(channel: str, purpose: str, tenant: str | None, language: str, as_js
     engine = connect(settings.database, pool_size=1, application="consent-relay explain")
     refuse_denied(engine)
     try:
-        found = transact(engine, lambda c: queries.explain(c, keyring, named=named, purpose=purpose))
-    except LedgerUnavailableError as error:
-        raise click.ClickException(str(error)) from None
+        with ledger_errors():
+            found = transact(engine, lambda c: queries.explain(c, keyring, named=named, purpose=purpose))
     finally:
         engine.dispose()
     explanation = to_explanation(channel, purpose, found)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from consent_api.cli import acts
+from consent_api.cli.database_errors import NO_LEDGER, SETTING
 
 if TYPE_CHECKING:
     from consent_api.settings import LedgerSettings
@@ -246,7 +247,7 @@ def _require_complete(current: Keyring, tenant: str, key_ids: Collection[str], *
     except LedgerUnavailableError as error:
         raise click.ClickException(f"the ledger cannot be asked, nothing was changed: {error}") from None
     except ProgrammingError:
-        raise click.ClickException("the database has no current ledger: run consent-relay migrate") from None
+        raise click.ClickException(f"{SETTING}: {NO_LEDGER}") from None
     finally:
         engine.dispose()
     if erased:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from consent_api.cli.database_errors import database_errors
+from consent_api.cli.database_errors import ledger_errors
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -208,7 +208,7 @@ def _owner() -> Iterator[Connection]:
     engine = create_engine(load(OwnerSettings).owner)
     try:
         refuse_denied(engine, "CONSENT_RELAY_API_DATABASE_OWNER")
-        with database_errors("CONSENT_RELAY_API_DATABASE_OWNER"), engine.begin() as connection:
+        with ledger_errors("CONSENT_RELAY_API_DATABASE_OWNER"), engine.begin() as connection:
             yield connection
     finally:
         engine.dispose()

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from consent_api.cli.tenants import chosen_tenant
+
 
 @click.command()
 @click.argument("source", type=click.Path(exists=True, dir_okay=False, path_type=Path))
@@ -41,10 +43,7 @@ def links(
 
     settings = load(PublicLinkSettings)
     keyring = startup.keyring(settings)
-    if tenant is None and len(keyring.tenants) == 1:
-        (tenant,) = keyring.tenants
-    if tenant is None or tenant not in keyring.tenants:
-        raise click.BadParameter("name one that the keyring has hash keys for", param_hint="--tenant")
+    tenant = chosen_tenant(tenant, keyring.tenants)
     if settings.public_url is None:
         raise click.ClickException("CONSENT_RELAY_PUBLIC_URL is not set: under which URL do people reach the API?")
     if target.exists() and not replace:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from consent_api.cli.database_errors import ledger_errors
 from consent_service.terminal import shown
 
 if TYPE_CHECKING:
@@ -229,7 +230,6 @@ def _screenshot(path: Path, place: str) -> Screenshot:
 
 
 def _transact(work: Callable[[Connection], T]) -> T:
-    from consent_api.errors import LedgerUnavailableError
     from consent_api.ledger import database
     from consent_api.settings import LedgerSettings
     from consent_service.settings import load
@@ -237,8 +237,7 @@ def _transact(work: Callable[[Connection], T]) -> T:
     engine = database.connect(load(LedgerSettings).database, pool_size=1, application="consent-relay notices")
     try:
         database.refuse_denied(engine)
-        return database.transact(engine, work)
-    except LedgerUnavailableError as error:
-        raise click.ClickException(str(error)) from None
+        with ledger_errors():
+            return database.transact(engine, work)
     finally:
         engine.dispose()

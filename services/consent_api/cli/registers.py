@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from consent_api.cli.database_errors import NO_LEDGER, ledger_errors
 from consent_service.terminal import shown
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 
 _REPORT_HEADER = ("record", "content", "reason")
-_NO_LEDGER = "the database has no current ledger: run consent-relay migrate"
 
 
 @click.group()
@@ -176,7 +176,7 @@ def load_register(
     except (RegisterNotLoadedError, LedgerUnavailableError) as error:
         raise click.ClickException(f"stopped: {error}. What was recorded stays.") from None
     except ProgrammingError:
-        raise click.ClickException(_NO_LEDGER) from None
+        raise click.ClickException(NO_LEDGER) from None
     except (FileNotReadableError, OSError) as error:
         raise click.ClickException(shown(f"{file}: {error}")) from None
     except KeyringError as error:
@@ -272,21 +272,16 @@ def _declared() -> _Declared:
 
 def _ages(declared: _Declared) -> tuple[list[RegisterAge], int]:
     """Of each register, and the database's clock (micros)."""
-    from sqlalchemy.exc import ProgrammingError
 
-    from consent_api.errors import LedgerUnavailableError
     from consent_api.ledger import database
     from consent_api.registers import table
 
     engine = database.connect(declared.settings.database, pool_size=1, application="consent-relay registers")
     try:
         database.refuse_denied(engine)
-        found = database.transact(engine, lambda c: table.ages(c, declared.registers.values()))
-        return found, database.transact(engine, database.clock)
-    except LedgerUnavailableError as error:
-        raise click.ClickException(str(error)) from None
-    except ProgrammingError:
-        raise click.ClickException(_NO_LEDGER) from None
+        with ledger_errors():
+            found = database.transact(engine, lambda c: table.ages(c, declared.registers.values()))
+            return found, database.transact(engine, database.clock)
     finally:
         engine.dispose()
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from consent_api.cli.database_errors import ledger_errors
 from consent_service.terminal import shown
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ def _page(
 @click.option("--tenant", required=True)
 def list_renewals(tenant: str) -> None:
     """Print end, channel, purpose, reference and address key of each, the nearest end first."""
-    from consent_api.errors import LedgerUnavailableError
     from consent_api.ledger import database
     from consent_api.settings import LedgerSettings
     from consent_contracts.cloudevents import rfc3339
@@ -44,13 +44,12 @@ def list_renewals(tenant: str) -> None:
         database.refuse_denied(engine)
         while True:
             page = partial(_page, tenant=tenant, after=after)
-            found, after = database.transact(engine, page)
+            with ledger_errors():
+                found, after = database.transact(engine, page)
             for each in found:
                 parts = (rfc3339(each.expires_at), each.channel, each.purpose, each.subject_ref or "-")
                 click.echo("\t".join([*(shown(part) for part in parts), each.address_key]))
             if after is None:
                 return
-    except LedgerUnavailableError as error:
-        raise click.ClickException(str(error)) from None
     finally:
         engine.dispose()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from consent_api.cli.database_errors import database_errors
+from consent_api.cli.database_errors import ledger_errors
 from consent_api.errors import NotPublishedError
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def republish(
         merge.wait()
 
     try:
-        with database_errors("CONSENT_RELAY_API_DATABASE"), engine.connect() as connection:
+        with ledger_errors(), engine.connect() as connection:
             show = _shown(pages.estimated_rows(connection))
         if dry_run:
             total = job.count(engine=engine, keyring=keyring, outbox=outbox, selection=selection, report=show)

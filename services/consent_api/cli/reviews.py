@@ -9,6 +9,8 @@ from uuid import UUID
 
 import click
 
+from consent_api.cli.database_errors import ledger_errors
+from consent_api.cli.tenants import chosen_tenant
 from consent_service.terminal import shown
 
 if TYPE_CHECKING:
@@ -86,17 +88,14 @@ def resolve_review(review_id: UUID, tenant: str, resolution: str | None, by: str
 
 @contextmanager
 def _ledger(tenant: str) -> Iterator[Ledger]:
-    from consent_api.errors import LedgerUnavailableError
     from consent_api.http.app import connect_ledger
     from consent_api.settings import ApiSettings
     from consent_service.settings import load
 
-    ledger = connect_ledger(load(ApiSettings))
+    ledger = connect_ledger(load(ApiSettings), wait_seconds=10)
     try:
-        if tenant not in ledger.context.keyring.tenants:
-            raise click.BadParameter("name one that the keyring has hash keys for", param_hint="--tenant")
-        yield ledger
-    except LedgerUnavailableError as error:
-        raise click.ClickException(str(error)) from None
+        chosen_tenant(tenant, ledger.context.keyring.tenants)
+        with ledger_errors():
+            yield ledger
     finally:
         ledger.engine.dispose()

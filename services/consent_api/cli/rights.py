@@ -14,6 +14,8 @@ from uuid import UUID
 
 import click
 
+from consent_api.cli.database_errors import ledger_errors
+from consent_api.cli.tenants import chosen_tenant
 from consent_service.terminal import shown
 
 if TYPE_CHECKING:
@@ -473,7 +475,6 @@ def _refusals() -> Iterator[None]:
 @contextmanager
 def _installation(tenant: str | None) -> Iterator[_Installation]:
     from consent_api.cli import wrong_entries
-    from consent_api.errors import LedgerUnavailableError
     from consent_api.http.app import connect_ledger
     from consent_api.ledger.purposes import with_used
     from consent_api.links import theme
@@ -481,21 +482,17 @@ def _installation(tenant: str | None) -> Iterator[_Installation]:
     from consent_service.settings import load
 
     settings = load(ApiSettings)
-    ledger = connect_ledger(settings)
+    ledger = connect_ledger(settings, wait_seconds=10)
     tenants = ledger.context.keyring.tenants
     try:
-        if tenant is None and len(tenants) == 1:
-            (tenant,) = tenants
-        if tenant is None or tenant not in tenants:
-            raise click.BadParameter("name one that the keyring has hash keys for", param_hint="--tenant")
-        yield _Installation(
-            tenant=tenant,
-            ledger=ledger,
-            rules=with_used(settings.rules(tenants, on_wrong=wrong_entries.warn), ledger.transact),
-            theme=theme.of(settings.themes(tenants, on_wrong=wrong_entries.warn), tenant),
-            erasure_wait=settings.erasure_wait,
-        )
-    except LedgerUnavailableError as error:
-        raise click.ClickException(str(error)) from None
+        tenant = chosen_tenant(tenant, tenants)
+        with ledger_errors():
+            yield _Installation(
+                tenant=tenant,
+                ledger=ledger,
+                rules=with_used(settings.rules(tenants, on_wrong=wrong_entries.warn), ledger.transact),
+                theme=theme.of(settings.themes(tenants, on_wrong=wrong_entries.warn), tenant),
+                erasure_wait=settings.erasure_wait,
+            )
     finally:
         ledger.engine.dispose()

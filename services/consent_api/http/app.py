@@ -84,7 +84,7 @@ from consent_http.rate_limits import RateLimits, RateMetrics
 from consent_kafka.registry import connect_codec
 from consent_privacy.keyring import Keyring
 from consent_service import startup
-from consent_service.health import Health, serve_metrics
+from consent_service.health import Health
 from consent_service.secret_files import SecretFile
 from consent_service.stopping import join_all
 from consent_service.wrong_entries import WrongEntries, ignore
@@ -220,11 +220,13 @@ def create_app(
     return app
 
 
-def connect_ledger(settings: ApiSettings, keyring: SecretFile[Keyring] | None = None) -> Ledger:
-    """The ledger of this installation. Waits for the registry; the database may not be up yet. Without ``keyring``,
-    that of the settings as it is now."""
+def connect_ledger(
+    settings: ApiSettings, keyring: SecretFile[Keyring] | None = None, *, wait_seconds: float = 60.0
+) -> Ledger:
+    """The ledger of this installation. Waits for the registry, for ``wait_seconds``; the database may not be up yet.
+    Without ``keyring``, that of the settings as it is now."""
     keyring = keyring or startup.keyring_file(settings)
-    codec = connect_codec(settings)
+    codec = connect_codec(settings, wait_seconds=wait_seconds)
     engine = database.connect(settings.database, pool_size=settings.api_database_pool, application="consent-relay api")
     database.refuse_denied(engine)
     return Ledger(
@@ -246,6 +248,7 @@ def serve(settings: ApiSettings) -> int:
     from consent_http import http_server
 
     startup.begin_logs(settings)
+    startup.require_address("CONSENT_RELAY_API", settings.api_host, settings.api_port)
     keyring = startup.keyring_file(settings)
     ledger = connect_ledger(settings, keyring)
     registry = CollectorRegistry()
@@ -263,7 +266,7 @@ def serve(settings: ApiSettings) -> int:
     sources = dict(settings.inbound_sources(tenants, rules, on_wrong=on_wrong_source))
     registers = settings.registers(tenants, rules, on_wrong=wrong_entries)
     PageNotices(ledger).register_all(themes)
-    pages = serve_metrics(registry, health, settings.metrics_host, settings.metrics_port)
+    pages = startup.serve_pages(settings, registry, health)
     rules = wait_for_used(rules, ledger.transact)
     stop = threading.Event()
     watch = startup.watch_secrets(settings, registry, health, keyring)

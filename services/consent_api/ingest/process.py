@@ -47,7 +47,7 @@ from consent_kafka.instance_watch import InstanceWatch, find_holder
 from consent_kafka.registry import connect_codec
 from consent_privacy.keyring import Keyring
 from consent_service import startup
-from consent_service.health import Health, serve_metrics
+from consent_service.health import Health
 from consent_service.wrong_entries import WrongEntries
 
 NOT_NOW = {
@@ -70,7 +70,7 @@ def run(settings: IngestSettings) -> int:
     startup.begin_logs(settings)
     registry = CollectorRegistry()
     health = Health(expected=("inbound", "inbound-bulk", "receipts"))
-    server = serve_metrics(registry, health, settings.metrics_host, settings.metrics_port)
+    server = startup.serve_pages(settings, registry, health)
     try:
         with composed(settings, registry=registry, health=health) as loops:
             return run_until_signal(loops)

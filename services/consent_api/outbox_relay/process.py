@@ -55,7 +55,7 @@ from consent_kafka import clients
 from consent_kafka.registry import lazy_codec
 from consent_privacy.keyring import Keyring
 from consent_service import startup
-from consent_service.health import Health, serve_metrics
+from consent_service.health import Health
 from consent_service.stall_timer import STALLED_SECONDS, StallTimer
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ def run(settings: OutboxRelaySettings) -> int:
     startup.begin_logs(settings)
     registry = CollectorRegistry()
     health = Health(expected=(*map(relay_part, Lane), repair_loop.PART))
-    server = serve_metrics(registry, health, settings.metrics_host, settings.metrics_port)
+    server = startup.serve_pages(settings, registry, health)
     try:
         with composed(settings, registry=registry, health=health) as loops:
             return run_until_signal(loops)

@@ -27,7 +27,13 @@ _TARGET = click.Path(path_type=Path, dir_okay=False)
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="What `consent-relay registers export` wrote: nothing is divided for a purpose whose register is too old.",
 )
-@click.option("--unknown", type=click.Choice(["deny", "allow"]), default="deny", help="Where nothing was decided.")
+@click.option(
+    "--unknown",
+    type=click.Choice(["deny", "allow"]),
+    default="deny",
+    show_default=True,
+    help="What becomes of addresses of which no decision is known.",
+)
 @click.option(
     "--wait", "wait_seconds", default=120.0, help="Seconds until the list has to be of now.", show_default=True
 )

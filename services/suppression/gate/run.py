@@ -23,7 +23,7 @@ from consent_kafka.registry import connect_codec
 from consent_privacy.keyring import Keyring
 from consent_service import startup
 from consent_service.clock import MAX_CLOCK_LEAD_MICROS
-from consent_service.health import Health, serve_metrics
+from consent_service.health import Health
 from consent_service.secret_files import SecretFile, SecretWatch
 from suppression.gate.allow_once import AllowOnceApi
 from suppression.gate.app import Gate, create_app
@@ -66,9 +66,10 @@ def run_gate(settings: GateSettings) -> int:
     # While a bulk change streams in, the reading threads would keep the interpreter for 5 ms at a time, several
     # times in one request.
     sys.setswitchinterval(0.0005)
+    startup.require_address("CONSENT_RELAY_GATE", settings.gate_host, settings.gate_port)
     registry = CollectorRegistry()
     health = Health(expected=["http", _TIMESTAMPS, *(_health_name(channel) for channel in settings.channels)])
-    metrics_server = serve_metrics(registry, health, settings.metrics_host, settings.metrics_port)
+    metrics_server = startup.serve_pages(settings, registry, health)
     keyring = startup.keyring_file(settings, hash_only=True)
     keys = KeyFile(settings.gate_keys_file)
     watch = startup.watch_secrets(settings, registry, health, keyring, keys.file)

@@ -112,7 +112,7 @@ def test_without_a_database_the_command_says_that_there_is_no_entry(
     monkeypatch.delenv("CONSENT_RELAY_API_DATABASE", raising=False)
     result = CliRunner().invoke(cli, ["keyring", "generate", str(tmp_path / "k.toml"), "--tenant", "acme"])
     assert result.exit_code == 0
-    assert "not in the audit: CONSENT_RELAY_API_DATABASE is not set" in result.stderr
+    assert "no entry is added to the audit, as CONSENT_RELAY_API_DATABASE is not set" in result.stderr
 
 
 def test_before_the_first_migration_nothing_is_done(

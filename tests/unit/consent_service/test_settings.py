@@ -86,6 +86,30 @@ def test_a_keyring_that_is_not_there_is_named(
     assert refused(capsys, KeyringSettings)[0].startswith("CONSENT_RELAY_KEYRING_FILE: names a file that is missing")
 
 
+def test_a_path_is_not_offered_as_a_file_that_holds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CONSENT_RELAY_EXAMPLE_TOKEN", "a-long-secret")
+    (line,) = refused(capsys)
+    assert line.startswith("CONSENT_RELAY_KEYRING_FILE: is missing. Set CONSENT_RELAY_KEYRING_FILE (")
+    assert "_FILE_FILE" not in line
+
+    (tmp_path / "keyring.toml").write_text("[tenants]")
+    monkeypatch.setenv("CONSENT_RELAY_KEYRING_FILE_FILE", str(tmp_path / "keyring.toml"))
+    (line,) = refused(capsys)
+    assert line.endswith("itself: CONSENT_RELAY_KEYRING_FILE_FILE names a file that has the path in it.")
+
+
+@pytest.mark.parametrize("prefix", ["a b", "acme/", "p" * 101])
+def test_a_prefix_that_no_topic_can_have_is_refused(
+    prefix: str, keyring_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CONSENT_RELAY_EXAMPLE_TOKEN", "a-long-secret")
+    monkeypatch.setenv("CONSENT_RELAY_TOPIC_PREFIX", prefix)
+    (line,) = refused(capsys)
+    assert line.startswith("CONSENT_RELAY_TOPIC_PREFIX: requires letters")
+
+
 def test_a_process_without_secrets_needs_no_keyring() -> None:
     assert load(ProcessSettings).partitions == 4
 

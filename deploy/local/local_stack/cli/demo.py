@@ -36,7 +36,7 @@ def demo(people: int, seconds: float, rate: float, imported: int, seed: int | No
     from local_stack.demo.run import run
     from local_stack.demo.scenario import DemoOptions
 
-    prepare_to_start()
+    prepare_to_start(directory)
     if not 1 <= people <= MOST_PEOPLE:
         raise click.BadParameter(
             f"between 1 and {MOST_PEOPLE}: the reserved numbers go no further", param_hint="people"

@@ -17,9 +17,9 @@ def env(directory: Path | None) -> None:
     \b
       eval "$(.venv/bin/consent-relay env)"
 
-    sets API, GATE, API_KEY (every scope), CHECK_KEY (scope check), KAFKA, REGISTRY, KEY_FILE (hash keys of the tenant),
-    the CONSENT_RELAY_ settings of the other commands, and PATH. `make up` and `make demo` refuse that shell: they would
-    take the servers that these settings name for servers of yours.
+    sets API, GATE, STATUS, API_KEY (every scope), CHECK_KEY (scope check), KAFKA, REGISTRY, KEY_FILE (hash keys of the
+    tenant), the CONSENT_RELAY_ settings of the other commands, and PATH. `make up` and `make demo` refuse that shell:
+    they would take the servers that these settings name for servers of yours.
     """
     import socket
 

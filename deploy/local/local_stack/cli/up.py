@@ -26,5 +26,5 @@ def up(directory: Path, servers_only: bool) -> None:
     """
     from local_stack.up import run, run_servers
 
-    prepare_to_start()
+    prepare_to_start(directory)
     raise SystemExit((run_servers if servers_only else run)(directory.absolute()))
