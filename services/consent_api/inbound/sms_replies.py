@@ -4,7 +4,8 @@ People write "Stop svp", "ARRÊT!!" or "plus de sms", and "je m'arrête à Paris
 missed reaches the person again; one that is invented ends what they asked for. So what is clear decides, what is not
 clear is `UNCLEAR` (the address is paused, and a person decides), and nothing that is said here permits anything.
 
-A reply is read clause by clause, and the most protective clause counts.
+A reply is read clause by clause, and the most protective clause counts. No list of phrases is ever whole, so a clause
+that no rule knows is looked at once more for a refusal in its words (`REFUSAL_PERHAPS`), which waits for a person.
 """
 
 from __future__ import annotations
@@ -50,10 +51,11 @@ _NO_WORD = re.compile(r"[^\w]+|_+")
 _RUN = re.compile(r"(\w)\1{2,}")
 _PAIR = re.compile(r"(\w)\1")
 _AGAIN = re.compile(r"(\w{4,}?)\1+")
-_WITH_NUMBER = re.compile(r"([a-z]{4,})(\d{1,6})")
+_WITH_NUMBER = re.compile(r"([a-z]{4,})(\d{1,6})([a-z]{0,12})")
 _SHORTEST_GLUED = 3
 """Letters of a courtesy that is written in one word with a keyword."""
-_SINGLE_LETTERS = {_PAIR.sub(r"\1", word): word for word in words.TYPO_PRONE}
+_SINGLE_LETTERS = {_PAIR.sub(r"\1", word): word for word in words.TYPO_PRONE | {"baja", "basta"}}
+"""Keywords by what is left of them where a doubled letter counts once."""
 _SHOUTED = re.compile(r"(?<![A-Z])STOP(?![A-Z])")
 _LEET = str.maketrans("013457@$", "oleastas")
 _LOOKALIKES = str.maketrans("аеорсухіјѕԛԁтοαρτνικεѵꜱᴛᴏᴘᴀʀᴇ", "aeopcyxijsqdtoaptvikevstopare")
@@ -101,6 +103,9 @@ def _clause(clause: str, *, about: bool) -> Reading:
     left = _without_negations(clause)
     if left != clause and not left.strip():
         return Reading(meaning=Meaning.OTHER, rule="to go on")
+    left = " ".join(words.NOT_BEFORE.sub(" ", words.NOT_ARRIVED.sub(" ", left)).split())
+    if words.FOR_NOW.search(left):
+        return Reading(meaning=Meaning.UNCLEAR, rule="for now")
     if not about and words.STOP_MESSAGES.search(left):
         return Reading(meaning=Meaning.WITHDRAW, rule="phrase")
     if words.NOT_STOP in left and [w for w in left.split() if w not in words.COURTESY] == words.NOT_STOP.split():
@@ -109,9 +114,9 @@ def _clause(clause: str, *, about: bool) -> Reading:
     said = [word for word in left.split() if word not in words.COURTESY and not word.isdigit()]
     if said and all(_is_keyword(word, alone=len(said) <= 2) for word in said):
         return Reading(meaning=Meaning.UNCLEAR if about else Meaning.WITHDRAW, rule="keyword")
-    if len(said) > 1 and "".join(said) in words.STOPS:
+    if " " in left and any(_is_one_word(_written_out("".join(parts))) for parts in (said, left.split())):
         return Reading(meaning=Meaning.UNCLEAR if about else Meaning.WITHDRAW, rule="keyword in parts")
-    if (at_an_end := _at_an_end(said)) is not None:
+    if (at_an_end := _at_an_end(said, left.split())) is not None:
         return at_an_end
     if said and all(word in words.WEAK or _is_keyword(word) for word in said):
         return Reading(meaning=Meaning.UNCLEAR, rule="weak keyword")
@@ -119,6 +124,10 @@ def _clause(clause: str, *, about: bool) -> Reading:
         return Reading(meaning=Meaning.UNCLEAR, rule="phrase in doubt")
     if any(_is_keyword(word) for word in said if word not in words.ONLY_ALONE):
         return Reading(meaning=Meaning.UNCLEAR, rule="keyword within")
+    if said and len(said) <= _SHORT and said[0] not in words.KEYWORDS and _is_keyword(said[0], alone=True):
+        return Reading(meaning=Meaning.UNCLEAR, rule="begins with a misspelt keyword")
+    if words.REFUSAL_PERHAPS.search(left) or words.REFUSAL_PERHAPS.search(" ".join(said)) or words.WHY.search(left):
+        return Reading(meaning=Meaning.UNCLEAR, rule="refusal perhaps")
     if words.RESTART.search(left) or (said and all(word in words.START for word in said)):
         return Reading(meaning=Meaning.START, rule="start")
     return _NOTHING
@@ -136,8 +145,16 @@ def _without_negations(clause: str) -> str:
 _ING = re.compile(r"\w{2,}ing")
 
 
-def _at_an_end(said: list[str]) -> Reading | None:
-    """A clause that begins or ends with a word for stop."""
+_SHORTEST_SPLIT = 6
+"""Letters of a keyword other than stop that is looked for in parts of it: af melden."""
+
+
+def _is_one_word(word: str) -> bool:
+    return word in words.STOPS or (len(word) >= _SHORTEST_SPLIT and word in words.KEYWORDS)
+
+
+def _at_an_end(said: list[str], clause: list[str]) -> Reading | None:
+    """A clause that begins or ends with a word for stop; ``clause`` has the courtesies, too."""
     if len(said) < 2:
         return None
     if _is_keyword(said[0]) and said[0] in words.STOPS:
@@ -145,7 +162,8 @@ def _at_an_end(said: list[str]) -> Reading | None:
             return Reading(meaning=Meaning.UNCLEAR, rule="stop something")
         return Reading(meaning=Meaning.WITHDRAW, rule="begins with keyword")
     if said[-1] in words.STOPS and said[-1] not in words.ONLY_ALONE:
-        meaning = Meaning.WITHDRAW if len(said) <= _SHORT else Meaning.UNCLEAR
+        noun = clause[clause.index(said[-1]) - 1] in words.ARTICLES
+        meaning = Meaning.WITHDRAW if len(said) <= _SHORT and not noun else Meaning.UNCLEAR
         return Reading(meaning=meaning, rule="ends with keyword")
     return None
 
@@ -202,7 +220,7 @@ def _joined(text: str) -> str:
 
     def join(found: re.Match[str]) -> str:
         letters = "".join(filter(str.isalnum, found[0]))
-        return letters if letters in words.KEYWORDS else found[0]
+        return letters if _written_out(letters) in words.KEYWORDS else found[0]
 
     return _SPACED.sub(join, text)
 
@@ -215,13 +233,13 @@ def _words(clause: str) -> str:
 
 
 def _deleeted(word: str) -> str:
-    if word.isalpha() or not any(each in "013457@$" for each in word):
+    if word.isalpha():
         return word
     plain = word.translate(_LEET)
     if plain in words.KEYWORDS:
         return plain
-    numbered = _WITH_NUMBER.fullmatch(word)  # As in stop36111, a short code.
-    return f"{numbered[1]} {numbered[2]}" if numbered is not None and numbered[1] in words.STOPS else word
+    numbered = _WITH_NUMBER.fullmatch(word)  # As in stop36111, a short code, and stop2end.
+    return " ".join(numbered.groups()) if numbered is not None and numbered[1] in words.STOPS else word
 
 
 def _written_out(word: str) -> str:
@@ -229,7 +247,8 @@ def _written_out(word: str) -> str:
         return again[1]
     for keyword in words.STOPS:  # As in stopsvp.
         rest = word.removeprefix(keyword)
-        if rest != word and len(rest) >= _SHORTEST_GLUED and rest in words.COURTESY:
+        known = rest in words.COURTESY or words.MESSAGE.fullmatch(rest) is not None
+        if rest != word and len(rest) >= _SHORTEST_GLUED and known:
             return keyword
     shorter = _RUN.sub(r"\1", word)
     if word in words.KEYWORDS or shorter in words.KEYWORDS:

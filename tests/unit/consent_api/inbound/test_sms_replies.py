@@ -42,8 +42,7 @@ def test_no_stop_is_missed_and_few_are_invented() -> None:  # R18
 def test_a_keyword_after_anything_else_is_never_lost() -> None:
     """A negation or a question ends where a keyword follows: with and without a mark between them."""
     keywords = ("stop", "STOP", "unsubscribe me", "désabonnez-moi", "stopp", "abmelden", "afmelden", "cancellatemi")
-    quotes = ("A aimé", "Liked", "Loved", "Laughed at")  # A tap-back, which quotes our message to its end.
-    others = [reply for label, _, reply in labelled() if label is Meaning.OTHER and not reply.startswith(quotes)]
+    others = [reply for label, _, reply in labelled() if label is Meaning.OTHER]
     lost = [
         f"{reply}{mark} {keyword}"
         for reply in others
@@ -69,6 +68,8 @@ def test_a_keyword_after_anything_else_is_never_lost() -> None:
         ("stop\x00", Meaning.WITHDRAW),
         ("Tout va bien.\n\nSTOP", Meaning.WITHDRAW),
         ("Oui, j'adore. Mais stop", Meaning.WITHDRAW),
+        ("Loved “your shop” but please stop", Meaning.WITHDRAW),
+        ("Loved “Sale! Reply STOP to opt ou…", Meaning.OTHER),
     ],
 )
 def test_what_telephones_put_into_texts_does_not_hide_a_stop(reply: str, meaning: Meaning) -> None:
