@@ -118,10 +118,11 @@ def _events(message: Mapping[str, Any], message_id: str) -> Sequence[InboundEven
     event = text(message.get("eventType")) or text(message.get("notificationType"))
     if not event:
         return None
-    return [
+    found = [
         InboundEvent(kind=kind, address=address, id=f"{message_id} {number}", occurred_at=when)
         for number, (kind, address, when) in enumerate(_ses(event, message))
     ]
+    return found or None
 
 
 def _ses(event: str, message: Mapping[str, Any]) -> list[tuple[Kind, str, int | None]]:

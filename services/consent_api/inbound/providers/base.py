@@ -160,12 +160,21 @@ def header(webhook: Webhook, name: str) -> str:
 
 
 def form(webhook: Webhook) -> list[tuple[str, str]]:
+    """Its fields. A byte that is no UTF-8 is replaced: it is in a name, say, and the opt-out beside it counts."""
     try:
         return urllib.parse.parse_qsl(
-            webhook.body.decode("utf-8"), keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="strict"
+            webhook.body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MOST_FIELDS
         )
     except ValueError:
-        raise unreadable("body", "send a form, urlencoded, in UTF-8") from None
+        raise unreadable("body", f"send a form, urlencoded, of at most {MOST_FIELDS} fields") from None
+
+
+def parameter(webhook: Webhook, name: str) -> str:
+    """Of the URL; empty where it is missing, or there are more than any provider sends."""
+    try:
+        return dict(urllib.parse.parse_qsl(webhook.query, max_num_fields=MOST_FIELDS)).get(name, "")
+    except ValueError:
+        return ""
 
 
 def document(body: bytes | str) -> Any:

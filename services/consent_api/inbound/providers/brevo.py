@@ -58,10 +58,11 @@ def _events(item: dict[str, Any]) -> Sequence[InboundEvent] | None:
     if kind is Kind.HARD_BOUNCE:
         kind = delivery_status.bounce(item.get("reason"), kind)
     mark = f"{event} {text(item.get('ts_epoch')) or text(item.get('ts_event')) or text(item.get('date_event'))}"
-    return [
+    found = [
         InboundEvent(kind=kind, address=text(address), occurred_at=when, text=mark)
         for address in objects(item.get("email"))
     ]
+    return found or None
 
 
 PROVIDER = Provider(read=_read, longest_body=1_048_576, again=429, requires=frozenset({"secrets"}), not_on=NEVER_PHONES)

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-import urllib.parse
 
-from consent_api.inbound.providers.base import Account, Webhook, any_equal, forged, missing
+from consent_api.inbound.providers.base import Account, Webhook, any_equal, forged, missing, parameter
 
 
 def require(webhook: Webhook, account: Account) -> None:
@@ -33,4 +32,4 @@ def _given(webhook: Webhook) -> str:
             raise forged("authorization") from None
     if own := webhook.headers.get("x-webhook-secret", "").strip():
         return own
-    return dict(urllib.parse.parse_qsl(webhook.query, max_num_fields=50)).get("secret", "")
+    return parameter(webhook, "secret")

@@ -29,6 +29,7 @@ from consent_api.inbound.providers.base import (
     header,
     members,
     missing,
+    parameter,
     text,
     unreadable,
 )
@@ -43,7 +44,7 @@ _OPT_OUT_TYPES = {"STOP": Kind.STOP, "START": Kind.OPT_IN, "HELP": Kind.OTHER}
 def _read(webhook: Webhook, account: Account, _now: int) -> Payload:
     signature = header(webhook, _SIGNATURE)
     if webhook.media_type() == "application/json":
-        digest = dict(urllib.parse.parse_qsl(webhook.query, max_num_fields=50)).get("bodySHA256", "")
+        digest = parameter(webhook, "bodySHA256")
         if not digest:
             raise missing("bodySHA256")
         if not equal(digest, hashlib.sha256(webhook.body).hexdigest()):

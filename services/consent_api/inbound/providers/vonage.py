@@ -122,9 +122,13 @@ def _message(fields: Mapping[str, object]) -> InboundEvent:
         )
     sender = fields.get("from")
     number = text(members(sender).get("number")) or text(sender)
-    return InboundEvent(
-        kind=Kind.REPLY, address=_number(number), id=uuid, occurred_at=when, text=text(fields.get("text"))
+    # A button of ours that was pressed has its words in an object of its own, by channel.
+    written = (
+        text(fields.get("text"))
+        or text(members(fields.get("reply")).get("title"))
+        or text(members(fields.get("button")).get("text"))
     )
+    return InboundEvent(kind=Kind.REPLY, address=_number(number), id=uuid, occurred_at=when, text=written)
 
 
 def _sms(fields: Mapping[str, str]) -> InboundEvent:

@@ -564,3 +564,36 @@ def test_no_body_raises_anything_but_a_refusal(provider: str, body: bytes) -> No
         ):
             with suppress(WebhookRefusedError):
                 assert not any(event.address for event in read(provider, request).events)
+
+
+def test_a_byte_that_is_no_utf_8_costs_no_opt_out() -> None:
+    request = sent.mailchimp({"type": "unsubscribe", "data[email]": "person@example.com"}, key=TOKEN)
+    for added in (b"&data[merges][FNAME]=Andr%E9", b"&data[merges][FNAME]=Andr\xe9"):
+        event = only(read("mailchimp", request.changed(body=request.body + added)))
+        assert (event.kind, event.address) == (Kind.OPT_OUT, "person@example.com")
+
+
+@each_of("provider", ["twilio", "mailchimp", "brevo", "mailjet"])
+def test_a_url_with_more_parameters_than_anyone_sends_is_refused(provider: str) -> None:
+    request = Sent(body=b"{}", headers={"content-type": sent.JSON, "x-twilio-signature": "x"}, query="a=b&" * 10_000)
+    with pytest.raises(WebhookRefusedError):
+        read(provider, request)
+
+
+@each_of("emptied", [{"email": []}, {"email": [], "event": "hard_bounce"}])
+def test_brevo_an_event_of_no_one_is_counted(emptied: dict[str, object]) -> None:
+    payload = read("brevo", sent.bearer({"event": "unsubscribe", **emptied}, key=TOKEN))
+    assert (list(payload.events), payload.unreadable) == ([], 1)
+
+
+@each_of("complained", [{}, {"complainedRecipients": []}, {"complainedRecipients": None}])
+def test_ses_a_complaint_of_no_one_is_counted(complained: dict[str, object]) -> None:
+    payload = read("aws-sns", _ses(eventType="Complaint", complaint=complained))
+    assert (list(payload.events), payload.unreadable) == ([], 1)
+
+
+@each_of("pressed", [{"reply": {"title": "STOP"}}, {"button": {"text": "STOP", "payload": "p"}}])
+def test_vonage_a_button_that_is_pressed_is_a_reply(pressed: dict[str, object]) -> None:  # R18
+    fields = {"message_uuid": "u-1", "from": "33639980001", "channel": "rcs", **pressed}
+    event = only(read("vonage", sent.vonage_message(fields, key=TOKEN, now=NOW)))
+    assert (event.kind, event.address, event.text) == (Kind.REPLY, "+33639980001", "STOP")
