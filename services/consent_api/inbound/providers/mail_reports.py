@@ -13,6 +13,7 @@ import email.utils
 import re
 from collections.abc import Callable, Iterator, Sequence
 from email.message import Message
+from email.parser import Parser
 
 from consent_api.inbound.providers import delivery_status
 from consent_api.inbound.providers.base import InboundEvent, Kind, unreadable
@@ -28,6 +29,10 @@ MOST_RECIPIENTS = 100
 _CONTAINERS = re.compile(rb"boundary[^=\n]{0,20}=|^content-type[ \t]*:\s*(?:multipart|message)/", re.I | re.M)
 _CONTENT_FIELD = re.compile(rb"^(?:content-[a-z-]{1,40}|mime-version)[ \t]*:[^\n]*(?:\n[ \t][^\n]*)*", re.I | re.M)
 _OUR_LINK = re.compile(r"/[up]/([A-Za-z0-9_-]{40,2048})(?![A-Za-z0-9_-])", re.A)
+_BLANK_LINES = re.compile(r"\n[ \t]*\n\s*")
+_ENCODED_LETTER = re.compile(r"\\x\{([0-9A-Fa-f]{2,6})\}")
+"""A letter of an address of the type utf-8 (RFC 6533)."""
+_UNREADABLE = "\ufffd"
 _ADDRESS = re.compile(r"[^\s<>()\"',;:@][^\s<>()\",;:@]{0,63}@[^\s<>()\"',;:@]{1,255}")
 _NO_COMPLAINT = frozenset({"not-spam", "auth-failure", "dmarc"})
 _CURE = "send a feedback report (ARF) or a delivery status notification (DSN), with the message that it returns"
@@ -36,25 +41,37 @@ OpenLink = Callable[[str], str | None]
 """The address that a token of a link of ours is for, on the channel of the source; None for any other text."""
 
 
+class _Part(Message):
+    """A part of which the parser leaves the content as it is, also where that is a message or a report."""
+
+    def get_content_type(self) -> str:
+        return "text/plain" if self.kind.startswith("message/") else self.kind
+
+    @property
+    def kind(self) -> str:
+        return super().get_content_type()
+
+
 def read_report(mail: bytes, open_link: OpenLink, *, name: str) -> Sequence[InboundEvent]:
     """The events of one mail. ``name``: by which a repetition is recognised. WebhookRefusedError."""
     message = _parsed(mail)
-    if message.get_content_type() != "multipart/report":
+    # A gateway that adds a footer puts the report into a part.
+    report = next((each for each in [message, *_parts(message)] if each.kind == "multipart/report"), None)
+    if report is None:
         raise unreadable("body", _CURE)
-    by_type: dict[str, Message] = {}
-    for part in _blocks(message):
-        by_type.setdefault(part.get_content_type(), part)
-    linked = _linked(by_type, open_link)
-    if (feedback := by_type.get("message/feedback-report")) is not None:
-        return _complaints(_block(feedback), _returned(by_type), linked, name)
-    if (status := by_type.get("message/delivery-status")) is not None:
-        return _failures(_blocks(status), linked, name)
-    if (status := by_type.get("message/global-delivery-status")) is not None:  # RFC 6533
-        return _failures(_all_blocks(status), linked, name)
+    by_kind: dict[str, _Part] = {}
+    for part in _parts(report):
+        by_kind.setdefault(part.kind, part)
+    linked = _linked(by_kind, open_link)
+    if (feedback := by_kind.get("message/feedback-report")) is not None:
+        return _complaints(_blocks(feedback), _returned(by_kind), linked, name)
+    for kind in ("message/delivery-status", "message/global-delivery-status"):  # RFC 3464, RFC 6533
+        if (status := by_kind.get(kind)) is not None:
+            return _failures(_blocks(status), linked, name)
     raise unreadable("body", _CURE)
 
 
-def _parsed(mail: bytes) -> Message:
+def _parsed(mail: bytes) -> _Part:
     mail = mail[:LONGEST].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     mail = b"\n".join(mail.split(b"\n", _MOST_LINES)[:_MOST_LINES])
     if len(_CONTAINERS.findall(mail)) > _MOST_PARTS:
@@ -63,15 +80,18 @@ def _parsed(mail: bytes) -> Message:
     if any(len(each[0]) > _LONGEST_FIELD for each in _CONTENT_FIELD.finditer(mail)):
         raise unreadable("body", "send a mail with shorter Content fields")
     try:
-        return email.message_from_bytes(mail, policy=email.policy.compat32)
+        message = Parser(_Part, policy=email.policy.compat32).parsestr(mail.decode("utf-8", "replace"))
     except (RecursionError, ValueError, LookupError, AssertionError):
         raise unreadable("body", _CURE) from None
+    assert isinstance(message, _Part)
+    return message
 
 
 def _complaints(
-    report: Message | None, returned: Message | None, linked: str | None, name: str
+    blocks: Sequence[Message], returned: Message | None, linked: str | None, name: str
 ) -> Sequence[InboundEvent]:
-    if report is None or not (kind := _field(report, "Feedback-Type")):
+    report = blocks[0]
+    if not (kind := _field(report, "Feedback-Type")):
         raise unreadable("Feedback-Type", _CURE)
     known = Kind.OTHER if _word(kind) in _NO_COMPLAINT else Kind.COMPLAINT
     recipients = [linked] if linked is not None else list(_addresses(report, "Original-Rcpt-To"))
@@ -96,7 +116,9 @@ def _failures(blocks: Sequence[Message], linked: str | None, name: str) -> Seque
     events: list[InboundEvent] = []
     for number, each in enumerate(of_recipients[:MOST_RECIPIENTS]):
         failed = _word(_field(each, "Action")) == "failed"
-        kind = delivery_status.bounce(_field(each, "Status"), Kind.SOFT_BOUNCE) if failed else Kind.OTHER
+        # What the other server answered counts where the status is missing, or general.
+        answered = delivery_status.bounce(_field(each, "Diagnostic-Code"), Kind.SOFT_BOUNCE)
+        kind = delivery_status.bounce(_field(each, "Status"), answered) if failed else Kind.OTHER
         address = linked if linked is not None and len(of_recipients) == 1 else _recipient(each)
         if failed and address is None:
             raise unreadable("Final-Recipient", "name the recipient, or return the message with its List-Unsubscribe")
@@ -119,42 +141,42 @@ def _recipient(block: Message) -> str | None:
     return found[0] if found else None
 
 
-def _returned(by_type: dict[str, Message]) -> Message | None:
+def _returned(by_kind: dict[str, _Part]) -> Message | None:
     """The header of the message that came back."""
-    part = by_type.get("message/rfc822") or by_type.get("message/global")
-    if part is not None:
-        return _block(part)
-    part = by_type.get("text/rfc822-headers")
-    payload = part.get_payload() if part is not None else None
-    if not isinstance(payload, str):
-        return None
-    return email.message_from_string(payload.partition("\n\n")[0], policy=email.policy.compat32)
+    for kind in ("message/rfc822", "message/global", "text/rfc822-headers", "message/global-headers"):
+        if (part := by_kind.get(kind)) is not None:
+            return _blocks(part, most=1)[0]
+    return None
 
 
-def _linked(by_type: dict[str, Message], open_link: OpenLink) -> str | None:
-    returned = _returned(by_type)
+def _linked(by_kind: dict[str, _Part], open_link: OpenLink) -> str | None:
+    returned = _returned(by_kind)
     if returned is None:
         return None
     tokens = _OUR_LINK.findall(_field(returned, "List-Unsubscribe"))
     return next(filter(None, map(open_link, tokens[:3])), None)
 
 
-def _block(part: Message) -> Message | None:
-    blocks = _blocks(part)
-    return blocks[0] if blocks else None
+def _parts(message: _Part) -> list[_Part]:
+    payload = message.get_payload()
+    return [each for each in payload if isinstance(each, _Part)] if isinstance(payload, list) else []
 
 
-def _blocks(part: Message) -> list[Message]:
+def _blocks(part: _Part, *, most: int = 2 * MOST_RECIPIENTS) -> list[Message]:
+    """Its content, block by block of fields; one at least."""
+    texts = _BLANK_LINES.split(_content(part).strip(), most)[:most]
+    return [email.message_from_string(each, policy=email.policy.compat32) for each in texts]
+
+
+def _content(part: _Part) -> str:
+    """Without its transfer encoding, which RFC 6533 allows for a report; RFC 3464 and 5965 do not, and it is there."""
     payload = part.get_payload()
-    return [each for each in payload if isinstance(each, Message)] if isinstance(payload, list) else []
-
-
-def _all_blocks(part: Message) -> list[Message]:
-    """Of a type in which the parser takes the first block for the header of a message, and the others for its text."""
-    found = _blocks(part)
-    rest = found[0].get_payload() if found else None
-    texts = rest.split("\n\n", MOST_RECIPIENTS) if isinstance(rest, str) else []
-    return found + [email.message_from_string(each.lstrip("\n"), policy=email.policy.compat32) for each in texts]
+    if not isinstance(payload, str):
+        return ""
+    if _word(_field(part, "Content-Transfer-Encoding")) not in ("base64", "quoted-printable"):
+        return payload
+    content = part.get_payload(decode=True)
+    return content.decode("utf-8", "replace").replace("\r\n", "\n") if isinstance(content, bytes) else ""
 
 
 def _field(block: Message, name: str) -> str:
@@ -170,11 +192,18 @@ def _word(field: str) -> str:
 
 
 def _addresses(block: Message, name: str) -> Iterator[str]:
-    """Of each such field, `rfc822;person@example.com` or `<person@example.com>`."""
+    """Of each such field, `rfc822;person@example.com` or `<person@example.com>`, or several of these."""
     for value in block.get_all(name, [])[:MOST_RECIPIENTS]:
-        found = _ADDRESS.search(str(value)[:_LONGEST_FIELD])
-        if found is not None:
-            yield found[0]
+        written = _ENCODED_LETTER.sub(_letter, str(value)[:_LONGEST_FIELD])
+        for each in written.split(",", MOST_RECIPIENTS):
+            found = _ADDRESS.search(each)
+            if found is not None and _UNREADABLE not in each:
+                yield found[0]
+
+
+def _letter(found: re.Match[str]) -> str:
+    code = int(found[1], 16)
+    return chr(code) if code < 0xD800 or 0xDFFF < code < 0x110000 else _UNREADABLE
 
 
 def _moment(date: str) -> int | None:

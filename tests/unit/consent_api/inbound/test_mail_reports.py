@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import quopri
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from consent_api.errors import RefusedWebhook, WebhookRefusedError
 from consent_api.inbound.providers.base import InboundEvent, Kind
 from consent_api.inbound.providers.mail_reports import LONGEST, read_report
+from tests.support.tables import each_of
 
 TOKEN = "t" * 60
 LINKED = "linked@example.com"
@@ -157,6 +160,89 @@ def test_a_bounce_has_its_time_and_a_complaint_that_of_its_receipt() -> None:
     [complained] = events(arf("Original-Rcpt-To: <person@example.com>\nArrival-Date: Mon, 21 Sep 2026 16:13:20 +0200"))
     assert complained.occurred_at is None
     assert events(dsn(block() + "\nLast-Attempt-Date: yesterday"))[0].occurred_at is None
+
+
+def _of_parts(subtype: str, *parts: tuple[str, str]) -> str:
+    written = [f"--{subtype}\nContent-Type: {head}\n\n{content}\n" for head, content in parts]
+    return f'Content-Type: multipart/{subtype}; boundary="{subtype}"\n\n{"".join(written)}--{subtype}--\n'
+
+
+def _encoded(kind: str, content: str, encoding: str) -> tuple[str, str]:
+    encode = base64.encodebytes if encoding == "base64" else quopri.encodestring
+    return f"{kind}\nContent-Transfer-Encoding: {encoding}", encode(content.encode()).decode()
+
+
+FAILED = f"Reporting-MTA: dns; mx.example.net\n\n{block()}"
+ABUSE = REPORT.format(extra="Original-Rcpt-To: <person@example.com>")
+
+
+@each_of("encoding", ["base64", "quoted-printable"])
+@each_of(
+    "kind, content, expected",
+    [
+        ("message/delivery-status", FAILED, [(HARD, "person@example.com")]),
+        ("message/global-delivery-status", FAILED.replace("person", "pérson"), [(HARD, "pérson@example.com")]),
+        ("message/feedback-report", ABUSE, [(COMPLAINT, "person@example.com")]),
+    ],
+)
+def test_a_report_is_read_in_its_transfer_encoding(
+    kind: str, content: str, expected: list[tuple[Kind, str]], encoding: str
+) -> None:  # R21
+    assert read(_of_parts("report", _encoded(kind, content, encoding)).encode()) == expected
+    returned = _encoded("message/rfc822", f"{OURS}\n\nHello", encoding)
+    assert read(_of_parts("report", (kind, content), returned).encode()) == [(expected[0][0], LINKED)]
+
+
+@each_of(
+    "recipient, address",
+    [
+        ("rfc822; pérson@example.com", "pérson@example.com"),
+        (r"utf-8; p\x{E9}rson@example.com", "pérson@example.com"),
+        (r"utf-8; \x{43F}\x{43E}@example.com", "по@example.com"),
+        ('RFC822; "A Person" <person@example.com>', "person@example.com"),
+        ("rfc822; person@example.com (A Person)", "person@example.com"),
+    ],
+)
+def test_a_recipient_is_read_as_it_may_be_written(recipient: str, address: str) -> None:  # RFC 6533
+    report = FAILED.replace("rfc822; person@example.com", recipient)
+    assert read(_of_parts("report", ("message/delivery-status", report)).encode()) == [(HARD, address)]
+
+
+@each_of("written", ["pérson@example.com".encode("latin-1"), rb"p\x{D800}rson@example.com", b"redacted"])
+def test_of_a_recipient_that_cannot_be_read_nothing_is_recorded(written: bytes) -> None:
+    report = _of_parts("report", ("message/feedback-report", ABUSE)).encode()
+    with pytest.raises(WebhookRefusedError):
+        read(report.replace(b"person@example.com", written))
+
+
+def test_a_report_names_several_in_one_field_or_begins_with_an_empty_line() -> None:
+    report = ABUSE.replace("<person@example.com>", "<a@example.com>, <b@example.com>")
+    expected = [(COMPLAINT, "a@example.com"), (COMPLAINT, "b@example.com")]
+    assert read(_of_parts("report", ("message/feedback-report", f"\n{report}")).encode()) == expected
+
+
+def test_a_report_within_a_mail_that_has_a_footer_is_read() -> None:
+    report = _of_parts("report", ("message/feedback-report", ABUSE)).removeprefix("Content-Type: ")
+    head, _, content = report.partition("\n\n")
+    mail = _of_parts("mixed", (head, content), ("text/plain", "Scanned for viruses."))
+    assert read(mail.encode()) == [(COMPLAINT, "person@example.com")]
+
+
+@each_of(
+    "status, answered, kind",
+    [
+        ("Status: 5.0.0", "550 5.1.1 user unknown", HARD),
+        ("X: y", "550 5.1.1 user unknown", HARD),
+        ("Status: 5.0.0", "552 5.2.2 mailbox full", SOFT),
+        ("Status: 5.7.1", "550 5.1.1 user unknown", SOFT),
+        ("Status: 5.0.0", "550 no", SOFT),
+    ],
+)
+def test_what_the_other_server_answered_counts_where_the_status_is_general(
+    status: str, answered: str, kind: Kind
+) -> None:
+    report = FAILED.replace("Status: 5.1.1", f"{status}\nDiagnostic-Code: smtp; {answered}")
+    assert read(_of_parts("report", ("message/delivery-status", report)).encode()) == [(kind, "person@example.com")]
 
 
 def test_a_returned_header_alone_will_do() -> None:
