@@ -18,7 +18,11 @@ async def read(request: Request) -> dict[str, str]:
     """The fields of a form, urlencoded or multipart; of those that are there twice the last. What is neither has none.
     Problem 400, 408 or 413 for a body that does not arrive or is too large."""
     body = await request_body.read_bytes(request, limit=LONGEST_FORM)
-    content_type = request.headers.get("content-type", "")
+    return parse(request.headers.get("content-type", ""), body)
+
+
+def parse(content_type: str, body: bytes) -> dict[str, str]:
+    """The fields of a body; none of what is no form. Pure."""
     try:
         if content_type.strip().lower().startswith("multipart/form-data"):
             return _multipart(content_type, body)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from urllib.parse import unquote_to_bytes
+
 from fastapi import APIRouter, Request, Response
 
 from consent_api.errors import ChoiceRefusedError, LedgerUnavailableError
@@ -11,11 +14,13 @@ from consent_api.links.recording import Choices
 from consent_api.links.theme import Theme
 from consent_api.links.token import Link, LinkKind
 from consent_contracts.decisions import EVERY_PURPOSE
-from consent_http import forms
+from consent_http import forms, request_body
 from consent_http.words import Language
 
 METHOD = "one-click-link"
 _FIELD, _VALUE = "list-unsubscribe", "one-click"
+_IN_ANOTHER_FORM = re.compile(rb"list-unsubscribe[\"'=:\s]{1,8}one-click", re.IGNORECASE)
+"""The two words beside one another: of a form that is called multipart and is none, or the reverse, or of JSON."""
 
 
 def routes(links: LinkPages, choices: Choices) -> APIRouter:
@@ -40,14 +45,22 @@ def routes(links: LinkPages, choices: Choices) -> APIRouter:
         opened = links.open(request, token, LinkKind.ONE_CLICK)
         if isinstance(opened, Response):
             return opened
-        fields = await forms.read(request)
-        if not any(name.strip().lower() == _FIELD and each.strip().lower() == _VALUE for name, each in fields.items()):
+        body = await request_body.read_bytes(request, limit=forms.LONGEST_FORM)
+        if not is_one_click(request.headers.get("content-type", ""), body):
             return pages.one_click(opened.page, opened.link, status=400)
         if (wait := links.changes.wait_seconds(token)) > 0:
             return links.limited(opened, wait)
         return await _withdraw(links, choices, opened, signal=privacy_control.is_asked(request))
 
     return router
+
+
+def is_one_click(content_type: str, body: bytes) -> bool:
+    """Whether a body asks for it: RFC 8058's field in a form of either kind, or its two words in any other form, as a
+    mail provider's mistake must not keep a person subscribed. Pure."""
+    fields = forms.parse(content_type, body)
+    said = any(name.strip().lower() == _FIELD and each.strip().lower() == _VALUE for name, each in fields.items())
+    return said or _IN_ANOTHER_FORM.search(unquote_to_bytes(body)) is not None
 
 
 async def _withdraw(links: LinkPages, choices: Choices, opened: Opened, *, signal: bool) -> Response:

@@ -17,6 +17,7 @@ from fastapi import Request
 from consent_api.domain.validation import Purposes, ValidationRules
 from consent_api.links import pages, preferences, texts
 from consent_api.links.limits import Allowance, Uses
+from consent_api.links.one_click import is_one_click
 from consent_api.links.opening import caller_of
 from consent_api.links.pages import Page
 from consent_api.links.person import Person, Setting, State
@@ -29,6 +30,7 @@ from consent_http import forms, words
 from consent_service.settings import load
 from consent_service.wrong_entries import WrongEntry
 from local_stack.preference_centre import THEME
+from tests.support.tables import each_of
 from tests.support.themes import CHANNELS, themes
 
 LINK = Link(tenant="acme", kind=LinkKind.ONE_CLICK, channel="email", address="a@example.com", purpose="promotions")
@@ -240,6 +242,44 @@ MULTIPART = (
 )
 def test_forms_are_read_in_both_encodings(content_type: str, body: bytes, fields: dict[str, str]) -> None:
     assert asyncio.run(forms.read(request(content_type, body))) == fields
+
+
+ONE_CLICK = b"List-Unsubscribe=One-Click"
+ONE_CLICK_PARTS = b'--xyz\r\nContent-Disposition: form-data; name="List-Unsubscribe"\r\n\r\nOne-Click\r\n--xyz--\r\n'
+
+
+@each_of("body", [ONE_CLICK, ONE_CLICK_PARTS])
+@each_of(
+    "content_type",
+    [
+        *("", "text/plain", "application/x-www-form-urlencoded; charset=UTF-8", "application/octet-stream"),
+        *("multipart/form-data; boundary=xyz", "Multipart/Form-Data; Boundary=abc", "multipart/form-data"),
+    ],
+)
+def test_one_click_is_taken_whatever_its_body_is_called(content_type: str, body: bytes) -> None:  # R19
+    assert is_one_click(content_type, body)
+
+
+@each_of(
+    "body",
+    [
+        ONE_CLICK + b"\r\n",
+        b"\xef\xbb\xbf" + ONE_CLICK,
+        b"a=%ff&list-unsubscribe=one-click&b=c",
+        ONE_CLICK + b"&List-Unsubscribe=",
+        b"List-Unsubscribe%3DOne-Click",
+        b'{"List-Unsubscribe": "One-Click"}',
+    ],
+)
+def test_one_click_is_known_by_its_two_words(body: bytes) -> None:  # R19
+    assert is_one_click("application/x-www-form-urlencoded", body)
+
+
+@each_of(
+    "body", [b"", b"One-Click", b"List-Unsubscribe", b"List-Unsubscribe=no&a=One-Click", b"One-Click=List-Unsubscribe"]
+)
+def test_anything_else_is_no_one_click(body: bytes) -> None:  # R19
+    assert not is_one_click("application/x-www-form-urlencoded", body)
 
 
 STATES = list(State)
