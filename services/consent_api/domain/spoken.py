@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from urllib.parse import unquote
 
 from consent_api.domain.validation import ValidationRules, holds_address, named_address
 from consent_api.errors import FieldViolation, NumberWithheldError, SubmissionInvalidError
@@ -32,7 +33,7 @@ _WITHHELD = frozenset(
 )
 """What telephone systems show in place of a number that is withheld: its letters alone, without accents. The numbers
 are ANONYMOUS, RESTRICTED, BLOCKED, UNKNOWN and UNAVAILABLE on a keypad."""
-_SIP = re.compile(r"(?<![a-z])sips?:(?P<user>[^@;<>]{0,200})", re.IGNORECASE | re.ASCII)
+_URI = re.compile(r"(?<![a-z])(?:sips?|tel):(?P<user>[^@;<>]{0,200})", re.IGNORECASE | re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -151,9 +152,10 @@ def _at_number(fault: FieldViolation) -> FieldViolation:
 
 
 def _user(raw: str) -> str:
-    """The user part of a SIP address (RFC 3261), which switches give as the caller's number; another text as it is."""
-    found = _SIP.search(raw[:_LONGEST_WRITTEN])
-    return found["user"] if found is not None else raw
+    """The user part of a SIP address (RFC 3261) or the number of a tel one (RFC 3966) without its parameters, which
+    switches give as the caller's number; another text as it is."""
+    found = _URI.search(raw[:_LONGEST_WRITTEN])
+    return unquote(found["user"]) if found is not None else raw
 
 
 def _letters(written: str) -> str:

@@ -14,8 +14,9 @@ _BODY = b'{"gpc": true, "lastUpdate": "2026-11-26"}'
 
 
 def is_asked(request: Request) -> bool:
-    """The signal has one value; any other is none."""
-    return request.headers.getlist("sec-gpc") == ["1"]
+    """The signal has one value; any other is none. A proxy may have doubled it, as one header or two."""
+    given = ",".join(request.headers.getlist("sec-gpc")).split(",")
+    return {each.strip() for each in given} == {"1"}
 
 
 def routes() -> APIRouter:

@@ -15,7 +15,7 @@ import yaml
 from fastapi import Request
 
 from consent_api.domain.validation import Purposes, ValidationRules
-from consent_api.links import pages, preferences, texts
+from consent_api.links import pages, preferences, privacy_control, texts
 from consent_api.links.limits import Allowance, Uses
 from consent_api.links.one_click import is_one_click
 from consent_api.links.opening import caller_of
@@ -280,6 +280,18 @@ def test_one_click_is_known_by_its_two_words(body: bytes) -> None:  # R19
 )
 def test_anything_else_is_no_one_click(body: bytes) -> None:  # R19
     assert not is_one_click("application/x-www-form-urlencoded", body)
+
+
+@each_of(
+    "sent, asked",
+    [
+        *(([b"1"], True), ([b" 1 "], True), ([b"1", b"1"], True), ([b"1, 1"], True)),
+        *(([], False), ([b""], False), ([b"0"], False), ([b"true"], False), ([b"11"], False), ([b"1", b"0"], False)),
+    ],
+)
+def test_a_browser_s_signal_is_the_value_1(sent: list[bytes], asked: bool) -> None:  # R23
+    headers = [(b"sec-gpc", each) for each in sent]
+    assert privacy_control.is_asked(Request({"type": "http", "headers": headers})) is asked
 
 
 STATES = list(State)
