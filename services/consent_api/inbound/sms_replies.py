@@ -47,8 +47,10 @@ _NOTHING = Reading(meaning=Meaning.OTHER, rule="nothing")
 _SPACED = re.compile(r"(?<!\w)(?:\w[\W_]{1,3}){2,}\w(?!\w)")
 _APOSTROPHES = re.compile(r"['’‘`´ʼ′-]|\u2010|\u2011")
 _CLAUSE = re.compile(r"[.,;:!?…|/\n\r()\[\]\"«»“”„]+")
+_WORD = re.compile(r"\w+")
+_LETTERS_AND_LEET = re.compile(r"[^\w@$]+")
 _NO_WORD = re.compile(r"[^\w]+|_+")
-_RUN = re.compile(r"(\w)\1{2,}")
+_RUN = re.compile(r"([^\W\d])\1{2,}")
 _PAIR = re.compile(r"(\w)\1")
 _AGAIN = re.compile(r"(\w{4,}?)\1+")
 _WITH_NUMBER = re.compile(r"([a-z]{4,})(\d{1,6})([a-z]{0,12})")
@@ -79,8 +81,9 @@ def read(text: str) -> Reading:
     about = words.INSTRUCTION.search(_words(plain))
     clauses = [known for clause in _CLAUSE.split(plain) if (known := _words(clause))]
     together = " ".join(left for clause in clauses if (left := _without_negations(clause)))
+    variants = dict.fromkeys([*clauses, together, *(words.POLITE.sub("", clause) for clause in [*clauses, together])])
     found = min(
-        (_clause(clause, about=about is not None) for clause in [*clauses, together] if clause),
+        (_clause(clause, about=about is not None) for clause in variants if clause),
         key=lambda reading: _RANK[reading.meaning],
         default=_NOTHING,
     )
@@ -92,7 +95,7 @@ def read(text: str) -> Reading:
         return Reading(meaning=Meaning.UNCLEAR, rule="spoken about")
     if not whole:
         return Reading(meaning=Meaning.UNCLEAR, rule="too long")
-    if signs and not clauses:
+    if signs and all(word in words.COURTESY for word in together.split()):
         return Reading(meaning=Meaning.UNCLEAR, rule="sign")
     return found
 
@@ -207,7 +210,7 @@ def _plain(text: str) -> str:
         for each in text
         if (kind := unicodedata.category(each)) not in ("Mn", "Me", "Cf", "Cs") and (kind != "Cc" or each in "\n\r\t")
     )
-    return " ".join(_latin(word) for word in re.split(r"[ \t\u00a0]+", text) if word) if not text.isascii() else text
+    return text if text.isascii() else _WORD.sub(lambda found: _latin(found[0]), text.replace("\u00a0", " "))
 
 
 def _latin(word: str) -> str:
@@ -228,7 +231,11 @@ def _joined(text: str) -> str:
 def _words(clause: str) -> str:
     """Its words, with one space between them, and drawn-out or decorated keywords as they are meant."""
     text = _APOSTROPHES.sub(" ", clause)
-    kept = [_written_out(word) for raw in text.split() for word in _NO_WORD.sub(" ", _deleeted(raw)).split()]
+    kept = [
+        words.ELIDED.sub(r"\1 \2", _written_out(word))
+        for raw in _LETTERS_AND_LEET.split(text)
+        for word in _NO_WORD.sub(" ", _deleeted(raw)).split()
+    ]
     return " ".join(kept)
 
 

@@ -79,6 +79,13 @@ COURTESY = frozenset(
     " the to for and und et e y en i".split()
 )
 """What may be around a keyword without changing it."""
+_POLITE = (
+    r"(?:please|pls|plz|thanks|thank you|thx|ty|hi|hello|hey|sorry|dear|svp|stp|s il (?:vous|te) (?:plait|plais)|merci(?: beaucoup| d avance)?|mrc|bonjour|bjr|bonsoir|salut"
+    r"|cordialement|por favor|porfa|gracias|hola|buenas|bitte|danke|hallo|mfg|per favore|grazie(?: mille)?|ciao|prego|salve|alstublieft|aub|graag|dank (?:u|je)(?: wel)?|hoi|bedankt"
+    r"|\d{4,})"
+)
+POLITE = re.compile(rf"^(?:{_POLITE} )+|(?: {_POLITE})+$")
+"""Around a phrase they are no part of it."""
 MESSAGE = re.compile(_MESSAGES)
 SIGNS = {"\U0001f6d1": " stop "}
 """The stop sign says stop."""
@@ -89,6 +96,10 @@ _REACTION = (
     r"|a (?:aime|adore|ri (?:a|de)|pas aime|mis en avant|souligne|questionne)|(?:le |ha |te )?(?:gusto|encanto|encanta|gusta)"
     r"|(?:ha )?(?:messo mi piace a|amato)|gefallt|gefiel|vond leuk)"
 )
+ELIDED = re.compile(
+    r"\b([djlmnst])((?:appel|arret|ecri|embet|emmerd|enerv|enlev|ennuy|envo[iy]|harcel|importun|inscri|interess|oppos|oubli|sms|utilis)\w*)\b"
+)
+"""French, without its apostrophe: menvoyez."""
 REACTION = re.compile(rf"^\W*{_REACTION}\s*[:a]?\s*(?:[“«„\"][^”»\"]*|['‘].*|[“«„\"].*[”»“\"]\W*)$", re.DOTALL)
 """A tap-back of a telephone: it quotes our message, whose text has the word STOP, to the end."""
 
@@ -316,7 +327,7 @@ STOP_MESSAGES = _any(
     r"\b(?:un ?sub\w*|unsus?cri\w*|opt(?:ing|ed)? (?:me |us |this number )?out|optout|optmeout)\b",
     r"\b(?:remove|delete|erase|drop|scrub) (?:me|us|my (?:\w+ )?(?:number|name|phone|cell|mobile|contact\w*|info\w*|details|data|num|no)|this (?:number|phone))\b",
     r"\b(?:take|get|want|be|gets?) (?:me |us |my (?:name|number) |this number )?(?:off|removed from|out of) (?:of )?(?:your |this |the |ur |all |that )*(?:\w+ )?(?:list\w*|database|system|records)",
-    r"\b(?:take|get) (?:me|us|my \w+|this number) off\b(?! hold| the (?!list)| \d| (?:\w+ ){0,2}(?:list|order))|\bleave (?:me|us) (?:the \w+ |tf )?alone|\blose (?:my|this) number|\bcease and desist|\bmake (?:it|this|them) stop\b|\bi want out\b",
+    r"\b(?:take|get) (?:me|us|my \w+|this number) off\b(?! hold| the (?!list)| \d{1,2}\b| (?:\w+ ){0,2}(?:list|order))|\bleave (?:me|us) (?:the \w+ |tf )?alone|\blose (?:my|this) number|\bcease and desist|\bmake (?:it|this|them) stop\b|\bi want out\b",
     r"\b(?:revoke|withdraw)\w* (?:\w+ )?(?:my |all )?(?:consent|permission)|(?<!can )(?<!could )(?<!may )\bi (?:hereby )?(?:revoke|withdraw)\b(?! (?:cash|money|\d))|\bi object(?:$|(?: \w+){0,2}? to (?:this|these|the (?:use|processing)|your|any|all|my|being|receiving|you|direct|further|MSG)\b)|\b(?:want|like|wish|asking|need) (?:you |u )?to stop\b(?! by)|\bdo not call\b|\bif (?:you|u) (?:do not|don t|dont) stop",
     r"\b(?:cancel|end) (?:(?:my|the|these|this|all|your|sms|text) )*(?:subscription|sub|MSG)\b|^no more(?: please| thanks| pls)?$|\b(?:don t|do not|dont) want (?:this|these|it|them|any)(?: any ?more)?$|\bturn off (?:\w+ )?MSG|\bstop (?:my )?subscription|\bno longer (?:interested|subscribe)",
     # French.

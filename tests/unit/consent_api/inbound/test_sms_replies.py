@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import random
 import time
+import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,26 @@ def test_no_stop_is_missed_and_few_are_invented() -> None:  # R18
     assert recall == 1.0
     assert precision >= 0.98
     assert len(wrong) <= len(replies) // 50
+
+
+ACCENTS = dict.fromkeys(range(0x300, 0x370))
+CHANGES: dict[str, Callable[[str], str]] = {
+    "shouted": lambda text: f"{text.upper()}!!!",
+    "without accents": lambda text: unicodedata.normalize("NFD", text).translate(ACCENTS),
+    "without apostrophes": lambda text: text.replace("'", ""),
+    "politely": lambda text: f"Bonjour, {text} merci\n\nSent from my phone",
+    "with signs": lambda text: f"🙏{text}😡 36111",
+    "full width": lambda text: "".join(chr(ord(each) + 0xFEE0) if "!" <= each <= "~" else each for each in text),
+    "invisible": "\u200b".join,
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("how", CHANGES)
+def test_what_is_around_a_withdrawal_does_not_hide_it(how: str) -> None:  # R18
+    replies = [reply for label, _, reply in labelled() if label is Meaning.WITHDRAW]
+    hidden = [changed for reply in replies if read(changed := CHANGES[how](reply)).meaning is Meaning.OTHER]
+    assert not hidden
 
 
 @pytest.mark.long
