@@ -28,10 +28,10 @@ _CUT_OFF = (400, 408)
 
 
 class _Route(Route):
-    """Known to the metrics by its template."""
+    """Known to the metrics by its template. With a slash at its end the same: SNS takes a redirect for delivered."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        match, found = super().matches(scope)
+        match, found = super().matches({**scope, "path": scope["path"].removesuffix("/")})
         return match, {**found, "route": self} if match is not Match.NONE else found
 
 

@@ -278,6 +278,15 @@ def test_a_subscription_of_our_topic_is_confirmed(tools: Tools) -> None:
     assert tools.fetched[-1] == url
 
 
+def test_a_slash_at_the_end_of_a_url_is_no_redirect(tools: Tools) -> None:
+    request = opt_outs(now_micros() // 1_000_000)["brevo"]
+    answer = tools.client.post(
+        "/v1/inbound/brevo/", content=request.body, headers=request.headers, follow_redirects=False
+    )
+    assert answer.status_code == 200
+    assert tools.events("brevo", "withdrawn") == 1
+
+
 def test_only_mailchimp_is_answered_by_get(tools: Tools) -> None:
     assert tools.client.get("/v1/inbound/mailchimp").status_code == 200
     assert tools.client.head("/v1/inbound/mailchimp").status_code == 200
