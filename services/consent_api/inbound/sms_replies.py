@@ -91,6 +91,8 @@ def read(text: str) -> Reading:
         return found
     if about is None and _SHOUTED.search(text) and not text.isupper() and "stop" in together:
         return Reading(meaning=Meaning.WITHDRAW, rule="shouted")
+    if about is None and text.isupper() and text.startswith("STOP"):
+        return Reading(meaning=Meaning.UNCLEAR, rule="shouted")
     if about is not None:
         return Reading(meaning=Meaning.UNCLEAR, rule="spoken about")
     if not whole:

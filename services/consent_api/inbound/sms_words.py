@@ -290,7 +290,7 @@ OTHER_STOPS = _any(
     r"\b(?:annul|report|decal)\w* (?:\w+ ){0,3}?(?:commandes?|rdv|rendez vous|reservation|livraison|vol|billets?|table|seance|cours|achat|panier|paiement"
     r"|carte|visite|place|chambre|hotel|voyage|match)\b",
     r"\b(?:commande|rdv|rendez vous|reservation|vol|match|cours)(?: \w+){0,3} annule\w*",
-    r"\b(?:faire|fait|fais|petit|auto|du) (?:un |petit |)*stop\b(?! \d)|\bstop (?:a|au|chez|dans|devant|pres)(?: l| la)? (?!\d|tous|toutes?|tout|ces|vos)\w+",
+    r"\b(?:faire|fait|fais|petit|auto|du) (?:un |petit |)*stop\b(?! \d)|\bstop (?:a|au|chez|dans|devant|pres)(?! (?:l |la |les )?(?:\d|tous|toutes?|tout|ces|vos|vie\b|jamais|l?instant|l?avenir|partir|present|plus\b|l?immediat))(?: l| la)? \w+",
     r"^stop par ici\b(?: MORE)?",
     # Spanish.
     r"\bcancel\w* (?:\w+ ){0,2}?(?:pedido|cita|reserva|compra|vuelo|billete|envio|entrega|orden)\b",
@@ -313,7 +313,7 @@ OTHER_STOPS = _any(
 
 STOP_MESSAGES = _any(
     # English.
-    r"\b(?:stop|cease|quit|end)(?:ping|s)? (?:\w+ ){0,3}?(?:send|text|txt|messag|msg|call|contact|spam|bother|harass|bugg|annoy|disturb|email|mail|writ|advertis|ping)(?:ing|ming|in|s|e|me)?\b",
+    r"\b(?:stop|cease|quit|end)(?:ping|s)? (?:\w+ ){0,3}?(?:send|text|txt|messag|msg|call|contact|spam|bother|harass|bugg|annoy|disturb|email|mail|writ|advertis|alert|ping)(?:ing|ming|in|s|e|me)?\b",
     r"\b(?:stop|cease|quit|end)(?:ping|s)? (?:(?:with|all|the|these|those|this|your|ur|any|sending|of|my|me|receiving|getting|future|further|damn|fucking|bloody|stupid|annoying) )*MSG\b",
     r"\b(?:do not|don t|dont|dnt|never|pls no|please no|not) (?:(?:ever|you|please|u|dare) )*(?:text|txt|message|msg|call|contact|spam|email|mail|write|bother|disturb|ring|phone|use my)\b(?! (?:back|me back|until|after|before|yet|the (?!number|phone)|him|her|them|his))",
     r"\b(?:do not|don t|dont|dnt|never) (?:ever |please |you )*send(?:$| please$|\b(?! it (?:to|by|in|on|before|until|yet|there|with)\b))(?: (?:me|us|it|any\w*|more|this|these|your|those|messages?|sms|texts?|stuff|again|anything|to|number))*(?: again| any\s?more)?",
@@ -350,7 +350,7 @@ STOP_MESSAGES = _any(
     r"\b(?:sort|retir|supprim|enlev|effac|ray)\w*(?: \w+){0,2} de (?:la|vos|votre|cette|ces) (?:list\w*|fichiers?|base\w*|contacts|diffusion)\b|\b(?:numero|num|nom|tel\w*)(?: est)? a (?:supprimer|retirer|effacer|enlever)\b|\b(?:j en|en|y en|yen) (?:ai|avons|a) (?:assez|marre|ras le bol|plein le dos)(?: \w+){0,4} (?:recevoir|MSG)\b|\b(?:pas la peine|inutile|evite[zr]?) (?:de |d )(?:m |me |nous )?(?:envoy|ecri|contact|appel|relanc|sollicit|rappel)\w*|^(?:je )?(?:veux |veut )?plus rien(?: svp| merci| du tout| s il vous plait)*$|(?:plus|pas)(?: du tout| vraiment)? envie (?:de |d )(?:recevoir|MSG|vos|etre)",
     r"\b(?:ne|n|pas) (?:\w+ )?(?:consen|autoris)\w*(?: (?:plus|pas|jamais))?\b|\bdesactiv\w*(?: (?:les|vos|tous|ces|l|le|d|de|des|envoi))* MSG|\bdroit (?:d |a l )opposition|\b(?:veu[xt]|souhait\w*|demand\w*|voudrais|aimerais|exig\w*|faut) que (?:vous |tu |ca |cela |on )?(?:s )?(?:arret|cess|stop)\w*|\bdeja (?:fait|envoye|mis|dit|ecrit) stop\b",
     r"\b(?:laiss\w*|laise\w*|foute?\w*|fich\w*|fout\w*) (?:moi|nous|me) (?:tranquille|trankil\w*|en paix|la paix)|\blache[zr]? (?:moi|nous)\b|\bfous? (?:moi|nous) la paix|(?<!pas )\boublie[rz]? (?:moi|nous|mon (?:numero|num|tel\w*|nom))\b|(?<!pas )\b(?:m|nous) oublier$|\bme (?:laisser|lacher)(?: tranquille)?\b",
-    r"\b(?:retir|revoqu|annul)\w* (?:mon|tout|ma|mes|toute|notre) (?:consentement|accord|autorisation|permission)s?\b|\bje (?:m oppose|refuse|me retire)\b|\bopposition (?:a|au|aux)\b|\bfaut que ca s arrete|\bveuillez (?:\w+ )?(?:cesser|arreter|stopper)|\b(?:me|m) desabo\w*|\bl arret (?:de |des |d )?(?:vos |ces |tes |tous |toute |l envoi |les )*(?:MSG|envoi)|\betre (?:retir|supprim|enlev|ray|effac|desinscr)\w*",
+    r"\b(?:retir|revoqu|annul)\w* (?:mon|tout|ma|mes|toute|notre) (?:consentement|accord|autorisation|permission)s?\b|\bje (?:m oppose|refuse|me retire)\b|\bopposition (?:a|au|aux)\b|\b(?:demande|prie|ordonne|exige) (?:\w+ )?(?:cesser|arreter|stopper)\b|\bfaut que ca s arrete|\bveuillez (?:\w+ )?(?:cesser|arreter|stopper)|\b(?:me|m) desabo\w*|\bl arret (?:de |des |d )?(?:vos |ces |tes |tous |toute |l envoi |les )*(?:MSG|envoi)|\betre (?:retir|supprim|enlev|ray|effac|desinscr)\w*",
     r"\b(?:annul|resili)\w* (?:\w+ ){0,2}?(?:abonnement|inscription) (?:aux? |a (?:vos|ces|la|votre) |)(?:\w+ )?MSG|\b(?:annul|resili)\w* (?:\w+ ){0,2}?(?:sms|inscription)\b",
     r"\b(?:stop|non|alto) (?:a|aux|au|al|alla|ai|alle|agli) (?:(?:vos|ces|toutes?|tous|la|les|los|las|sus|vostr\w|quest\w) )*MSG",
     # An end put to messages, in any of the languages.
