@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -13,6 +14,10 @@ from babel.dates import format_date, format_datetime
 
 Language = Literal["en", "fr"]
 LANGUAGES: tuple[Language, ...] = ("en", "fr")
+_FRENCH_BLANK = re.compile(r" (?=[;:!?»])|(?<=«) ")
+"""French sets a blank before these signs, at which no line may end."""
+_MOMENTS = {"en": "MMMM d, y 'at' HH:mm:ss 'UTC'", "fr": "d MMMM y 'à' HH:mm:ss 'UTC'"}
+"""Not those of Babel, which are American in English and say TU in French."""
 
 
 class Words:
@@ -22,7 +27,8 @@ class Words:
         """``package`` has them in its folder words."""
         self.language = language
         source = files(package).joinpath("words", f"{language}.toml")
-        self._texts: Mapping[str, Any] = tomllib.loads(source.read_text("utf-8"))
+        written = source.read_text("utf-8")
+        self._texts: Mapping[str, Any] = tomllib.loads(typeset(written) if language == "fr" else written)
 
     @property
     def texts(self) -> Mapping[str, Any]:
@@ -41,11 +47,20 @@ class Words:
         return str(known.get(channel) or known.get("other") or channel)
 
     def day(self, micros: int) -> str:
-        return format_date(_moment(micros).date(), "long", locale=self.language)
+        return self._dated(format_date(_moment(micros).date(), "long", locale=self.language))
 
     def moment(self, micros: int) -> str:
         """To the second, in UTC."""
-        return format_datetime(_moment(micros), "long", locale=self.language)
+        return self._dated(format_datetime(_moment(micros), _MOMENTS[self.language], locale=self.language))
+
+    def _dated(self, text: str) -> str:
+        """In French, the first day of a month is an ordinal number."""
+        return text.replace("1 ", "1er ", 1) if self.language == "fr" and text.startswith("1 ") else text
+
+
+def typeset(french: str) -> str:
+    """A French text whose signs stay on the line of the word before them."""
+    return _FRENCH_BLANK.sub("\N{NO-BREAK SPACE}", french)
 
 
 def chosen(asked: str | None, accepted: str | None, default: Language) -> Language:

@@ -490,7 +490,7 @@ def test_an_objection_is_in_force_with_its_request(
 
 @pytest.mark.parametrize(
     ("left", "kind", "shown"),
-    [(20, "none", "Days left: 20"), (5, "doubt", "Due soon. Days left: 5"), (-2, "no", "Too late. Days over: 2")],
+    [(20, "none", "Days left: 20"), (5, "doubt", "Due soon. Days left: 5"), (-2, "no", "Overdue. Days late: 2")],
 )
 def test_how_long_there_is_shows_in_words_and_in_colour(
     browser: TestClient, program: TestClient, owner_engine: Engine, left: int, kind: str, shown: str

@@ -102,7 +102,7 @@ def test_the_proof_shows_the_text_that_was_shown_also_after_withdrawal(
     found = person.get(f"{path}/proof")
     assert found.status_code == 200
     assert found.headers["cache-control"] == "no-store"
-    assert "Not in force any more" in found.text
+    assert "No longer in force" in found.text
     assert "May we write to you by e-mail?" in found.text
     assert "May we write to you by e-mail?" in asked.text
     assert "not kept here" not in found.text

@@ -111,7 +111,7 @@ def test_a_document_has_the_newest_of_many_decisions(theme: Theme) -> None:
     found = report.report(SampleExport(pages=many), theme, "en")
     [choices] = [each for each in found.sections if each.title == "Your choices"]
     assert len(choices.items) == report.MOST_SHOWN
-    assert ("Number of the report", "order-899") in choices.items[0].lines
+    assert ("Report number", "order-899") in choices.items[0].lines
     assert "900" in choices.text
 
 

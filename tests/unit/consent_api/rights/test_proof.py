@@ -43,7 +43,7 @@ def test_a_permission_that_was_withdrawn_is_proven_too(theme: Theme) -> None:
     assert [each.title for each in retained.items] == ["Offers and sales – Phone calls"]
     [item] = section.items
     assert item.state == phrases.WORDS["en"]("proof.ended")
-    assert dict(item.lines)["Not in force since"].startswith("May 1, 2026")
+    assert dict(item.lines)["No longer in force since"].startswith("May 1, 2026")
     assert "not kept here" in dict(item.lines)["Text that was shown"]
 
 
