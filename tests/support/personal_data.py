@@ -180,9 +180,15 @@ NOTHING = model.Head(
 class SampleExport:
     """As `reading.Export`, of some pages of decisions."""
 
-    def __init__(self, head: model.Head = HEAD, *, pages: list[list[model.HeldDecision]] | None = None) -> None:
+    def __init__(
+        self,
+        head: model.Head = HEAD,
+        *,
+        pages: list[list[model.HeldDecision]] | None = None,
+        tail: model.Tail = TAIL,
+    ) -> None:
         self.head = head
-        self.tail = TAIL if head.held else model.Tail(reviews=[], recipients=[])
+        self.tail = tail if head.held else model.Tail(reviews=[], recipients=[])
         default = [[decision(1)], [decision(2, status="withdrawn")]] if head.held else []
         self._pages = default if pages is None else pages
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
@@ -16,8 +17,9 @@ COLUMNS = (
     *("record", "channel", "address", "purpose", "choice", "effective_at", "recorded_at", "expires_at", "effect"),
     *("recipient", "target", "stage", "at", "text", "state", "reference", "decision_id", *EVIDENCE),
 )
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-"""A spreadsheet may run what begins with one of these (OWASP, CSV injection)."""
+_FORMULA = re.compile(r"""^(?=[\t\r\n])|(?:^|[;\t\r\n])(?=["'\s]{0,8}[=+\-@＝＋－＠])""")
+"""Where a spreadsheet may begin to run a text (OWASP, CSV injection). Where numbers have a comma it opens this file by
+semicolons, so that one within a text begins another cell."""
 _BOM = "\ufeff"
 """By which spreadsheets know UTF-8."""
 
@@ -57,9 +59,15 @@ def _head(head: model.Head) -> Iterator[Cells]:
     for subject in head.subjects:
         yield {"record": "subject", "reference": subject.subject_ref, "at": subject.known_since}
     for address in head.addresses:
-        linked = {"state": "unlinked" if address.unlinked_at is not None else "linked" if address.linked_at else ""}
         place = {"channel": address.channel, "address": address.address}
-        yield {"record": "address", **place, **linked, "at": address.known_since, "expires_at": address.unlinked_at}
+        yield {
+            "record": "address",
+            **place,
+            "state": "unlinked" if address.unlinked_at is not None else "linked" if address.linked_at else "",
+            "at": address.known_since,
+            "effective_at": address.linked_at,
+            "expires_at": address.unlinked_at,
+        }
         for name in ("erased_at", "bounced_at", "delivered_at", "code_at"):
             if (at := getattr(address, name)) is not None:
                 yield {"record": f"address_{name}", **place, "at": at}
@@ -83,6 +91,13 @@ def _head(head: model.Head) -> Iterator[Cells]:
             "effective_at": pause.paused_at,
             "expires_at": pause.ends_at,
         }
+        yield {
+            "record": "permission_after_pause",
+            "channel": pause.channel,
+            "purpose": pause.purpose,
+            "effective_at": pause.ends_at,
+            "expires_at": pause.permission_expires_at,
+        }
     for request in head.requests:
         yield {
             "record": "request",
@@ -94,6 +109,19 @@ def _head(head: model.Head) -> Iterator[Cells]:
             "text": request.reason,
             "reference": request.request_id,
         }
+        yield {
+            "record": "request_identity",
+            "choice": request.identity,
+            "text": request.identity_note,
+            "reference": request.request_id,
+        }
+        if request.extended_at is not None:
+            yield {
+                "record": "request_extended",
+                "at": request.extended_at,
+                "text": request.extension_reason,
+                "reference": request.request_id,
+            }
     for proof in head.retained_proofs:
         yield {
             "record": "retained_proof",
@@ -136,6 +164,10 @@ def _decision(each: model.HeldDecision) -> Iterator[Cells]:
         **msgspec.structs.asdict(each.evidence),
         "source_system": each.evidence.source_system or each.source_system,
     }
+    if each.event_source is not None:
+        yield {"record": "reported", **common, "text": each.event_source, "reference": each.event_id}
+    if each.superseded_since is not None or each.superseded_by is not None:
+        yield {"record": "superseded", **common, "at": each.superseded_since, "reference": each.superseded_by}
     if each.renewal_asked_at is not None:
         yield {"record": "renewal_asked", **common, "channel": each.channel, "at": each.renewal_asked_at}
     yield from (_passed_on(receipt, common) for receipt in each.passed_on)
@@ -163,6 +195,7 @@ def _tail(tail: model.Tail) -> Iterator[Cells]:
             "channel": review.channel,
             "recorded_at": review.received_at,
             "text": review.reply,
+            "source_system": review.source,
             "state": review.resolution or "open",
             "at": review.resolved_at,
         }
@@ -185,4 +218,4 @@ def _lines(rows: Iterable[Cells]) -> str:
 def _cell(value: object) -> str:
     """A text that a spreadsheet shows, and does not run: what would be a formula gets an apostrophe in front."""
     found = "" if value is None else str(value)
-    return f"'{found}" if found.startswith(_FORMULA) else found
+    return _FORMULA.sub(r"\g<0>'", found)

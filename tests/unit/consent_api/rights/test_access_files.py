@@ -6,10 +6,12 @@ import csv
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+import msgspec
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 
@@ -18,7 +20,7 @@ from consent_api.rights import phrases
 from consent_api.rights.access import files, model, report
 from consent_api.rights.documents import html, pdf
 from consent_http.words import LANGUAGES, Language
-from tests.support.personal_data import HEAD, NOTHING, SampleExport, decision
+from tests.support.personal_data import HEAD, NOTHING, TAIL, SampleExport, decision
 from tests.support.themes import themes
 
 SCHEMA = json.loads((Path(__file__).parents[4] / "docs" / "personal-data.schema.json").read_text("utf-8"))
@@ -60,6 +62,63 @@ def test_no_cell_of_the_csv_is_a_formula() -> None:
     assert reply["text"] == "'=stop? ou pas 😀"
     number = next(row for row in found if row["record"] == "address" and row["channel"] == "sms")
     assert number["address"] == "'+33639980001"
+
+
+@pytest.mark.parametrize(
+    ("reply", "cell"),
+    [
+        ("stop;=1+1", "stop;'=1+1"),
+        ('stop;"=1+1"', 'stop;\'"=1+1"'),
+        ("stop; @sum", "stop;' @sum"),
+        ("stop\n-1", "stop\n'-1"),
+        ("\tstop", "'\tstop"),
+        ('"=1+1', "'\"=1+1"),
+        ("stop ; ok = no", "stop ; ok = no"),
+        ("stop\n\nnow", "stop\n\nnow"),
+        ("a;" * 1_000, "a;" * 1_000),
+    ],
+)
+def test_no_separator_within_a_text_begins_a_formula(reply: str, cell: str) -> None:
+    """A spreadsheet in French separates by semicolons."""
+    tail = model.Tail(reviews=[msgspec.structs.replace(TAIL.reviews[0], reply=reply)], recipients=[])
+    found = rows(SampleExport(tail=tail))
+    assert next(row["text"] for row in found if row["record"] == "reply_in_doubt") == cell
+
+
+def filled(of: Any, name: str = "") -> Any:
+    """A value of this type that is like no other."""
+    origin, parts = get_origin(of), get_args(of)
+    if origin is Annotated:
+        return filled(parts[0], name)
+    if origin is Literal:
+        return parts[0]
+    if origin in (Union, UnionType):
+        return filled(next(each for each in parts if each is not type(None)), name)
+    if origin is list:
+        return [filled(parts[0], name)]
+    if origin is dict:
+        return {"notice_id": f"{name}-value"}
+    if isinstance(of, type) and issubclass(of, msgspec.Struct):
+        return of(**{each.name: filled(each.type, f"{name}.{each.name}") for each in msgspec.structs.fields(of)})
+    return True if of is bool else f"{name}-value"
+
+
+def leaves(value: Any) -> Iterator[str]:
+    if isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from leaves(each)
+    elif isinstance(value, str):
+        yield value
+
+
+def test_csv_has_whatever_json_has() -> None:
+    export = SampleExport(
+        filled(model.Head, "head"), pages=[[filled(model.HeldDecision, "decision")]], tail=filled(model.Tail, "tail")
+    )
+    cells = " ".join(cell for row in rows(export) for cell in row.values())
+    missing = {each for each in leaves(json.loads(b"".join(files.json_pieces(export)))) if each not in cells}
+    # The same system, where the evidence does not name another one.
+    assert missing == {"decision.source_system-value"}
 
 
 def test_csv_has_a_line_for_each_thing() -> None:
