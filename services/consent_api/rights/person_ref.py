@@ -55,6 +55,12 @@ class PersonRef:
             parts.append(tuple(key for named in self.places for key in keyring.live_address_keys(*named)))
         return all(any(key in keys for key in part) for part in parts)
 
+    def without(self, keyring: Keyring, keys: Collection[str]) -> PersonRef | None:
+        """What is left once the person with these keyed hashes is erased: the reference, where it is another one's."""
+        if self.subject_ref is None or any(key in keys for key in subject_keys(keyring, self.tenant, self.subject_ref)):
+            return None
+        return PersonRef(tenant=self.tenant, subject_ref=self.subject_ref)
+
     def seal(self, keyring: Keyring, bound: str) -> bytes:
         """To be opened with the same ``bound`` alone."""
         return keyring.seal_record(

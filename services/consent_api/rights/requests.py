@@ -14,7 +14,13 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from consent_api.errors import RequestExtensionError, RequestResolvedError, RequestUnknownError
+from consent_api.errors import (
+    FieldViolation,
+    RequestExtensionError,
+    RequestResolvedError,
+    RequestUnknownError,
+    SubmissionInvalidError,
+)
 from consent_api.ledger.ids import DecisionIds
 from consent_api.rights import audit, due_dates, person_ref
 from consent_api.rights.audit import Act
@@ -128,9 +134,13 @@ WHERE tenant = :tenant AND (CAST(:state AS text) IS NULL OR state = :state)
        OR ((state <> 'open')::integer, due_at, request_id) > (CAST(:rank AS integer), :due_at, CAST(:id AS uuid)))
 ORDER BY (state <> 'open')::integer, due_at, request_id LIMIT :most
 """)  # noqa: S608 - constants
+# Of too many, which one person can make by objecting again and again, those that wait for an answer are there.
 _OF_PERSON = text(f"""
-SELECT {_COLUMNS} FROM rights_requests
-WHERE tenant = :tenant AND person_keys && CAST(:keys AS text[]) ORDER BY opened_at, request_id LIMIT :most
+SELECT * FROM (
+    SELECT {_COLUMNS} FROM rights_requests
+    WHERE tenant = :tenant AND person_keys && CAST(:keys AS text[])
+    ORDER BY state <> 'open', opened_at DESC, request_id DESC LIMIT :most
+) AS newest ORDER BY opened_at, request_id
 """)  # noqa: S608 - constants
 _EXTEND = text(f"""
 UPDATE rights_requests SET due_at = :due_at, extended_at = :now, extension_reason = :reason
@@ -155,9 +165,13 @@ _OF_ERASURE = text("""
 SELECT request_id FROM rights_requests WHERE tenant = :tenant AND erasure_id = :erasure_id AND state = 'open'
 ORDER BY request_id
 """)
+_TO_FORGET = text("""
+SELECT request_id::text AS request_id, sealed_person FROM rights_requests
+WHERE tenant = :tenant AND person_keys && CAST(:keys AS text[]) ORDER BY request_id FOR UPDATE
+""")
 _FORGET = text("""
-UPDATE rights_requests SET sealed_person = NULL, person_keys = '{}'
-WHERE tenant = :tenant AND person_keys && CAST(:keys AS text[])
+UPDATE rights_requests SET sealed_person = :sealed_person, person_keys = CAST(:person_keys AS text[])
+WHERE request_id = CAST(:request_id AS uuid)
 """)
 _OPEN = text("""
 SELECT kind, count(*) AS open, count(*) FILTER (WHERE due_at < :now) AS overdue, :now - min(opened_at) AS oldest
@@ -220,7 +234,8 @@ def listed(
 
 
 def of_person(connection: Connection, keyring: Keyring, person: PersonRef, *, most: int = PAGE) -> list[RightsRequest]:
-    """The requests of the subject, and those of the address, the oldest first."""
+    """The requests of the subject, and those of the address, the oldest first; of more than ``most`` the open ones and
+    the newest."""
     rows = connection.execute(_OF_PERSON, {"tenant": person.tenant, "keys": person.keys(keyring), "most": most})
     return [_request(row, keyring) for row in rows]
 
@@ -274,6 +289,22 @@ def resolve(
     return _request(row, keyring)
 
 
+def to_carry_out(
+    connection: Connection, keyring: Keyring, *, tenant: str, request_id: UUID, kind: Kind
+) -> RightsRequest:
+    """The request that a call for this right resolves, locked. RequestUnknownError, SubmissionInvalidError."""
+    found = _request(_row(connection, tenant, request_id, lock=True), keyring)
+    if found.kind is not kind:
+        raise _not_to_carry_out("other_kind", f"send a request for {kind}: this one is for {found.kind}")
+    if found.state is State.REFUSED:
+        raise _not_to_carry_out("refused", "open another request: this one was refused")
+    return found
+
+
+def _not_to_carry_out(code: str, cure: str) -> SubmissionInvalidError:
+    return SubmissionInvalidError([FieldViolation(pointer="/request_id", code=code, cure=cure)])
+
+
 def erased_by(
     connection: Connection,
     keyring: Keyring,
@@ -320,12 +351,23 @@ def resolve_erased(
 
 def forget_person(connection: Connection, keyring: Keyring, person: PersonRef) -> int:
     """Keep the person's requests, without the person; how many."""
-    return forget_keys(connection, tenant=person.tenant, keys=person.keys(keyring))
+    return forget_keys(connection, keyring, tenant=person.tenant, keys=person.keys(keyring))
 
 
-def forget_keys(connection: Connection, *, tenant: str, keys: Collection[str]) -> int:
-    """The same by the person's keyed hashes."""
-    return connection.execute(_FORGET, {"tenant": tenant, "keys": list(keys)}).rowcount
+def forget_keys(connection: Connection, keyring: Keyring, *, tenant: str, keys: Collection[str]) -> int:
+    """The same by the person's keyed hashes. A request of another subject, who named an address of this person, stays
+    theirs by the reference alone."""
+    rows = connection.execute(_TO_FORGET, {"tenant": tenant, "keys": list(keys)}).all()
+    for row in rows:
+        person = person_ref.opened(keyring, tenant, row.sealed_person, row.request_id)
+        left = person.without(keyring, keys) if person is not None else None
+        values = {
+            "request_id": row.request_id,
+            "sealed_person": left.seal(keyring, row.request_id) if left is not None else None,
+            "person_keys": left.keys(keyring) if left is not None else [],
+        }
+        connection.execute(_FORGET, values)
+    return len(rows)
 
 
 def open_by_kind(connection: Connection, *, now: int) -> dict[Kind, OpenRequests]:

@@ -86,6 +86,36 @@ def test_without_a_subject_what_belongs_to_the_address_itself_goes(rig: ErasureR
     assert rig.verdict(OLD, "survey").reason == "invalidated"
 
 
+def opened(client: TestClient, kind: str, **person: str) -> str:
+    answer = client.post(
+        "/v1/rights/requests",
+        json={"kind": kind, "identity_note": "passport seen at the counter", **person},
+        headers={"Idempotency-Key": str(uuid4())},
+    )
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["request_id"])
+
+
+def test_a_request_for_something_else_is_not_resolved(rig: ErasureRig, client: TestClient) -> None:
+    rig.record("refused", address=OLD, subject_ref=REF)
+    erasure = opened(client, "erasure", subject_ref=REF)
+    [fault] = rectify(client, 422, subject_ref=REF, request_id=erasure)["errors"]  # type: ignore[misc]
+    assert fault == {
+        "field": "/request_id",
+        "detail": "other_kind",
+        "cure": "send a request for rectification: this one is for erasure",
+    }
+    refused = opened(client, "rectification", subject_ref=REF)
+    answer = {"state": "refused", "reason": "the address is right"}
+    assert client.post(f"/v1/rights/requests/{refused}/resolve", json=answer).status_code == 200
+    assert "/request_id" in str(rectify(client, 422, subject_ref=REF, request_id=refused)["errors"])
+    sent = {"subject_ref": REF, "request_id": refused}
+    assert client.post("/v1/rights/erasures", json=sent).status_code == 422
+    assert client.get(f"/v1/rights/requests/{erasure}").json()["state"] == "open"
+    linked = client.get(f"/v1/subjects/{REF}/addresses").json()["addresses"]
+    assert [each["address_key"] for each in linked] == [rig.entry(OLD).address_key], "nothing was corrected"
+
+
 def test_what_cannot_be_rectified_changes_nothing(rig: ErasureRig, client: TestClient) -> None:
     rig.record("refused", address=OLD, subject_ref=REF)
     rig.record("refused", address=NEW, subject_ref="customer-9")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from fastapi.testclient import TestClient
@@ -216,3 +216,24 @@ def test_an_erased_person_leaves_the_request(ledger: Ledger) -> None:
         assert requests.of_person(connection, keyring, person) == []
         [left] = requests.listed(connection, keyring, tenant="acme", state=State.OPEN)
         assert (left.request_id, left.person) == (request_id, None)
+
+
+def test_of_too_many_requests_of_a_person_the_open_one_is_shown(ledger: Ledger) -> None:
+    person, keyring = PersonRef(tenant="acme", subject_ref="s1"), ledger.context.keyring
+    begun = now_micros()
+    with ledger.engine.begin() as connection:
+        waiting = in_ledger(connection, ledger, at=begun, kind=Kind.ERASURE)
+        answered = [in_ledger(connection, ledger, at=begun + number) for number in range(1, requests.PAGE + 1)]
+        for each in answered:
+            requests.resolve(
+                connection,
+                keyring,
+                tenant="acme",
+                request_id=UUID(each),
+                state=State.DONE,
+                by="test",
+                now=begun + 1_000,
+            )
+        shown = [each.request_id for each in requests.of_person(connection, keyring, person)]
+        assert shown == [waiting, *answered[1:]], "the oldest first, without the oldest that is answered"
+        assert len(requests.of_person(connection, keyring, person, most=1_000)) == requests.PAGE + 1

@@ -43,6 +43,8 @@ PAGE = 500
 """Decisions that are read at once."""
 IDS_AT_ONCE = 20_000
 """Ids of decisions that are read at once."""
+MOST_REQUESTS = 10_000
+"""That an export has: a person opens six a minute at most, and only those that are answered at once again."""
 _FIRST = UUID(int=0)
 
 _SUBJECT = text("SELECT subject_ref, created_at FROM subjects WHERE subject_id = :subject_id")
@@ -247,7 +249,9 @@ class Export:
                     _PAUSES, {"ids": [each.address_id for each in found.own], "subject_ref": subject_ref}
                 )
             ],
-            requests=[_held_request(each) for each in requests.of_person(connection, keyring, person)],
+            requests=[
+                _held_request(each) for each in requests.of_person(connection, keyring, person, most=MOST_REQUESTS)
+            ],
             decided_by_another=others,
             retained_proofs=retained,
         )

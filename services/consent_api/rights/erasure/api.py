@@ -193,6 +193,8 @@ def routes(
                 notify_seconds=notify_seconds,
             )
             begun = ledger.write(Lane.LIVE, lambda c, now: steps.begin(c, ledger.context, new, now=now))
+        except SubmissionInvalidError as error:
+            raise rendering.validation_problem(error.faults, kind="invalid-erasure") from None
         except PersonUnknownError:
             raise rendering.not_found("person", "Nothing is known of them: there is nothing to erase.") from None
         except RequestUnknownError:

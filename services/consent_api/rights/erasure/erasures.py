@@ -128,12 +128,15 @@ def begin(connection: Connection, context: LedgerContext, new: NewErasure, *, no
     """Begin to erase a person: from now on no permission of theirs is recorded. The same again finds the first.
 
     The person's open requests for it are resolved when it ends, with its certificate. PersonUnknownError,
-    ErasureHeldError; RequestUnknownError for a request that is not of this tenant.
+    ErasureHeldError; RequestUnknownError for a request that is not of this tenant, SubmissionInvalidError for one that
+    asks for something else, or was refused.
     """
     person, keyring = new.person, context.keyring
     holds.one_at_a_time(connection, tenant=person.tenant)
     if new.request_id is not None:
-        requests.find(connection, keyring, tenant=person.tenant, request_id=new.request_id)
+        requests.to_carry_out(
+            connection, keyring, tenant=person.tenant, request_id=new.request_id, kind=requests.Kind.ERASURE
+        )
     earlier = _earlier(connection, keyring, person)
     try:
         found = _scope(connection, keyring, person, now=now)

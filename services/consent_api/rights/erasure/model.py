@@ -159,6 +159,16 @@ def certificate(
             review_at=retention.objection.ends(at),
         ),
         Stays(
+            what="the reference and the addresses as keyed hashes alone, by which an import is refused; legal holds"
+            " that have ended keep theirs",
+            ground=retention.objection.ground,
+            review_at=retention.objection.ends(at),
+        ),
+        Stays(
+            what="the person's requests: dates, notes and reasons, without who they were from",
+            ground="GDPR art. 5(2)",
+        ),
+        Stays(
             what="this certificate, and the audit entries of the request: neither names the person",
             ground="GDPR art. 5(2)",
         ),

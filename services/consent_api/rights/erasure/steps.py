@@ -357,7 +357,7 @@ def _finish(connection: Connection, context: LedgerContext, row: Row[Any], now: 
     keys = erasures.person_keys(connection, row.erasure_id)
     # Those that have been opened meanwhile too.
     requests.erased_by(connection, context.keyring, tenant=row.tenant, erasure_id=row.erasure_id, keys=keys)
-    requests.forget_keys(connection, tenant=row.tenant, keys=keys)
+    requests.forget_keys(connection, context.keyring, tenant=row.tenant, keys=keys)
     connection.execute(_ALL_PERSONS_ERASED, {"erasure_id": row.erasure_id, "moment": now})
     values = {"erasure_id": row.erasure_id, "moment": now, "certificate": model.as_json(certificate)}
     connection.execute(_FINISHED, values)

@@ -106,8 +106,15 @@ def rectify(connection: Connection, context: LedgerContext, asked: Rectification
     keyring = context.keyring
     if asked.old == asked.new:
         raise SubmissionInvalidError([_SAME])
+    request = None
     if asked.request_id is not None:
-        requests.find(connection, keyring, tenant=asked.tenant, request_id=asked.request_id)
+        request = requests.to_carry_out(
+            connection,
+            keyring,
+            tenant=asked.tenant,
+            request_id=asked.request_id,
+            kind=requests.Kind.RECTIFICATION,
+        )
     channels = own_first(asked.channel)
     known = [old for each in channels if (old := addresses.find(connection, keyring, asked.old_on(each))) is not None]
     subject_id, linked = _subject(connection, context, asked, now=now)
@@ -121,12 +128,12 @@ def rectify(connection: Connection, context: LedgerContext, asked: Rectification
     refusals = sum(each.refusals for each in done)
     first = replace(done[0], refusals=refusals)
     audit.add(connection, tenant=asked.tenant, who=asked.by, act=Act.RECTIFIED, object_id=first.new_key, at=now)
-    if asked.request_id is not None:
+    if request is not None and request.state is requests.State.OPEN:
         requests.resolve(
             connection,
             keyring,
             tenant=asked.tenant,
-            request_id=asked.request_id,
+            request_id=request.id,
             state=requests.State.DONE,
             by=asked.by,
             now=now,

@@ -30,3 +30,11 @@ def test_a_reference_that_looks_like_an_address_has_another_key(keyring: Keyring
     reference = PersonRef(tenant="acme", subject_ref="+33639980001").keys(keyring)
     address = PersonRef(tenant="acme", channel="sms", address="+33639980001").keys(keyring)
     assert not set(reference) & set(address)
+
+
+def test_of_a_person_at_an_erased_address_the_reference_is_left(keyring: Keyring) -> None:
+    by_ref = PersonRef(tenant="acme", subject_ref="customer-1")
+    by_address = PersonRef(tenant="acme", channel="email", address="ann@example.com")
+    assert ANN.without(keyring, by_address.keys(keyring)) == by_ref
+    assert ANN.without(keyring, by_ref.keys(keyring)) is None, "an address would name them"
+    assert by_address.without(keyring, by_address.keys(keyring)) is None
