@@ -71,6 +71,7 @@ WHERE ends_at <= :now AND decision_id = coalesce(CAST(:decision_id AS uuid), dec
 ORDER BY ends_at LIMIT :most FOR UPDATE SKIP LOCKED
 """)
 _END = text("DELETE FROM pauses WHERE decision_id = :decision_id AND address_id = :address_id")
+_DROP = text("DELETE FROM pauses WHERE address_id = :address_id AND subject_ref IS NULL")
 _POSTPONE = text("UPDATE pauses SET ends_at = :later WHERE decision_id = :decision_id AND address_id = :address_id")
 _IS_LINKED = text("""
 SELECT EXISTS (SELECT FROM subject_addresses
@@ -98,6 +99,11 @@ def add(connection: Connection, begun: Sequence[Pause]) -> None:
             for each in begun
         ],
     )
+
+
+def drop(connection: Connection, address_id: int) -> None:
+    """Nothing follows the pauses of an address itself any more: it was another person's."""
+    connection.execute(_DROP, {"address_id": address_id})
 
 
 def ends(connection: Connection, decision_ids: Collection[str]) -> dict[str, int]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from uuid import uuid4
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from consent_api.ledger.ledger import Ledger
+from consent_api.links import pauses
 from consent_contracts.codec import Codec
+from consent_service.clock import now_micros
 from tests.integration.consent_api.accepted import EVIDENCE_TEXTS
 from tests.integration.consent_api.erasure_rig import ErasureRig
 
@@ -84,6 +87,21 @@ def test_without_a_subject_what_belongs_to_the_address_itself_goes(rig: ErasureR
     assert rectify(client)["refusals"] == 1
     assert rig.verdict(NEW, "newsletter").reason == "withdrawn"
     assert rig.verdict(OLD, "survey").reason == "invalidated"
+
+
+def test_no_permission_follows_a_pause_at_the_wrong_address(rig: ErasureRig, client: TestClient) -> None:
+    rig.record("withdrawn", address=OLD, purpose="survey", effective_at=1_000_000)
+    with rig.owner.begin() as connection:
+        connection.execute(
+            text("""INSERT INTO pauses
+                    SELECT decision_id, tenant, address_id, NULL, channel, purpose, 1000000, 0, 9000000000000000,
+                           CAST(:evidence AS jsonb) FROM decisions"""),
+            {"evidence": json.dumps(EVIDENCE_TEXTS)},
+        )
+    rectify(client)
+    with rig.ledger.engine.begin() as connection:
+        assert pauses.end_due(connection, rig.ledger.context, now_micros()) == 0
+    assert rig.verdict(OLD, "survey").reason == "withdrawn"
 
 
 def opened(client: TestClient, kind: str, **person: str) -> str:

@@ -22,6 +22,7 @@ from consent_api.ledger.lanes import Lane
 from consent_api.ledger.pending_writes import PendingWrites
 from consent_api.ledger.recording import LedgerContext
 from consent_api.ledger.writes import NewDecision
+from consent_api.links import pauses
 from consent_api.rights import audit, requests
 from consent_api.rights.audit import Act
 from consent_contracts.decisions import DELIVERY, GIVEN, Decision, permits
@@ -212,7 +213,7 @@ def _carry(
     now: int,
 ) -> None:
     """The refusals to the new address, as of when they were made; where no subject is asked for, the address's own
-    permissions at the old one end."""
+    permissions at the old one end, those that would follow a pause, too."""
     ref = asked.subject_ref if subject_id is not None else None
     pending = PendingWrites(context.outbox, Lane.LIVE)
     rows: list[NewDecision] = []
@@ -250,6 +251,7 @@ def _carry(
         )
         record(new, carried, subject_id, "address-rectified")
     if asked.subject_ref is None:
+        pauses.drop(connection, old.address_id)
         for each in there:
             if permits(each) and each.subject_ref is None:
                 moment = max(now, each.effective_at)
