@@ -23,7 +23,7 @@ from consent_http.words import LANGUAGES, Language, Words
 
 SOURCE_SYSTEM = "consent-relay"
 PAUSE_DAYS = (30, 90)
-ON, OFF = "on", "off"
+ON, OFF, RENEW = "on", "off", "renew"
 PAUSES = {f"pause_{days}": days for days in PAUSE_DAYS}
 """What a form answers for a setting."""
 
@@ -93,7 +93,7 @@ def preferences(page: Page, person: Person, form: str, *, signal: bool = False) 
             "text": purpose.text.in_(page.language),
             "valid": page.words("preferences.valid", days=purpose.valid_days),
             "settings": [
-                _shown(page, each, refused_by_signal=purpose in by_signal)
+                _shown(page, each, purpose, at=person.at, refused_by_signal=purpose in by_signal)
                 for each in person.settings
                 if each.purpose == purpose.id
             ],
@@ -181,7 +181,18 @@ def answered(state: State) -> str | None:
     return {State.ON: ON, State.OFF: OFF}.get(state)
 
 
-def _shown(page: Page, setting: Setting, *, refused_by_signal: bool) -> Mapping[str, object]:
+def may_renew(setting: Setting, purpose: themes.Purpose, at: int) -> bool:
+    """Whether a yes is in the second half of its time: the page then asks for it again (R37). Pure."""
+    return (
+        setting.state is State.ON
+        and setting.expires_at is not None
+        and setting.expires_at - at < purpose.valid_days * DAY_MICROS // 2
+    )
+
+
+def _shown(
+    page: Page, setting: Setting, purpose: themes.Purpose, *, at: int, refused_by_signal: bool
+) -> Mapping[str, object]:
     """A setting as the form shows it. What was never answered has no answer chosen, nor a yes that a signal ends."""
     words = page.words
     chosen = answered(setting.state)
@@ -200,11 +211,17 @@ def _shown(page: Page, setting: Setting, *, refused_by_signal: bool) -> Mapping[
         "is_on": setting.state is State.ON,
         "answers": answers[:2],
         "pauses": answers[2:] if setting.state is State.ON and not refused_by_signal else [],
+        "renewal": {"value": RENEW, "label": words("preferences.renew", days=purpose.valid_days), "checked": False}
+        if may_renew(setting, purpose, at) and not refused_by_signal
+        else None,
+        "ends": words.day(setting.expires_at or 0),
     }
 
 
 def _state(words: Words, setting: Setting) -> str:
-    return words(f"state.{setting.state}", since=words.day(setting.since or 0), until=words.day(setting.until or 0))
+    ends = setting.expires_at if setting.state is State.ON else None
+    name = setting.state if ends is None else f"{setting.state}_until"
+    return words(f"state.{name}", since=words.day(setting.since or 0), until=words.day(ends or setting.until or 0))
 
 
 def _tools(words: Words, setting: Setting) -> str | None:

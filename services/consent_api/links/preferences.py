@@ -22,7 +22,7 @@ from consent_api.ledger.notices import Notice, notice_hash
 from consent_api.links import page_notices, pages, pauses, person, privacy_control
 from consent_api.links.opening import LinkPages, Opened, is_foreign
 from consent_api.links.page_notices import PageNotices, notices_of
-from consent_api.links.pages import OFF, ON, PAUSES, Saved
+from consent_api.links.pages import OFF, ON, PAUSES, RENEW, Saved
 from consent_api.links.pauses import DAY_MICROS, Pause
 from consent_api.links.person import Person, Setting, State
 from consent_api.links.proven import proven
@@ -95,6 +95,8 @@ def changes(
     page, as its theme is a newer one or wrong. A permission is not, where the person, or someone on another page, has
     decided in the meantime, or where the text is another one.
 
+    A renewal is a permission like any other, given while the earlier one lasts.
+
     ``signal``: the browser asks not to sell or share. It refuses what is for that, but where this form says yes to it
     by itself: on a page that showed no yes as chosen, and not by accepting all.
 
@@ -108,7 +110,8 @@ def changes(
     outdated: list[Setting] = []
     gone = _gone(shown, now)
     for setting in (*now.settings, *gone):
-        answer = ON if action == "accept" else fields.get(setting.key)
+        given = ON if action == "accept" else fields.get(setting.key)
+        answer = ON if given == RENEW else given
         purpose = theme.purpose(setting.purpose)
         is_sold = purpose.sale_or_share if purpose is not None else setting.purpose in shown.sold
         of_setting = partial(
@@ -126,10 +129,10 @@ def changes(
                 elif is_specific_yes:
                     outdated.append(setting)
                 continue
-        is_news = answer != _answered(shown.states.get(setting.key)) or (has_left and answer == OFF)
+        is_news = given != _answered(shown.states.get(setting.key)) or (has_left and answer == OFF)
         if answer not in (ON, OFF, *PAUSES) or not is_news:
             continue
-        if answer == ON and setting.state is State.ON:
+        if given == ON and setting.state is State.ON:
             continue
         is_current = shown.notice == notice and shown.states.get(setting.key) == setting.state
         if answer == ON and (setting in gone or not is_current):

@@ -296,6 +296,7 @@ def test_a_browser_s_signal_is_the_value_1(sent: list[bytes], asked: bool) -> No
 
 STATES = list(State)
 NOTICE = "n"
+SECOND = 1_000_000
 
 
 def one_setting(state: State) -> Person:
@@ -357,6 +358,41 @@ def test_a_browser_s_signal_refuses_sale_and_sharing_and_lifts_nothing(
     # No purpose that is not so marked is touched.
     unmarked = changes(theme, shown, one_setting(state), fields, notice=NOTICE, signal=True)
     assert unmarked == changes(theme, shown, one_setting(state), fields, notice=NOTICE)
+
+
+@pytest.mark.parametrize(
+    ("shown", "current", "recorded", "not_saved"),
+    [
+        (State.ON, State.ON, ["on"], []),
+        # Withdrawn, ended or paused on another page in the meantime.
+        *((State.ON, each, [], ["email.promotions"]) for each in (State.OFF, State.ENDED, State.PAUSED)),
+    ],
+)
+def test_a_yes_is_renewed_while_it_lasts(
+    theme: Theme, shown: State, current: State, recorded: list[str], not_saved: list[str]
+) -> None:  # R37
+    asked = Shown(notice=NOTICE, states={"email.promotions": shown.value})
+    found = changes(theme, asked, one_setting(current), {"email.promotions": "renew"}, notice=NOTICE)
+    assert [each.answer for each in found.changes] == recorded
+    assert [each.key for each in found.outdated] == not_saved
+    accepted = changes(theme, asked, one_setting(State.ON), {"action": "accept"}, notice=NOTICE)
+    assert accepted.changes == (), "accepting all renews nothing tacitly"
+
+
+@pytest.mark.parametrize(("days_left", "offered"), [(182, True), (183, False), (1, True), (None, False)])
+@pytest.mark.parametrize("language", words.LANGUAGES)
+def test_a_renewal_is_asked_for_in_the_second_half_of_a_yes(
+    theme: Theme, language: words.Language, days_left: int | None, offered: bool
+) -> None:  # R37
+    ends = days_left * 24 * 3600 * SECOND if days_left is not None else None
+    (setting,) = one_setting(State.ON).settings
+    person = replace(one_setting(State.ON), settings=(replace(setting, expires_at=ends),))
+    page = Page(theme=theme, language=language, path="/p/x", home="/p/x")
+    html = bytes(pages.preferences(page, person, "form").body).decode()
+    assert ('value="renew"' in html) is offered
+    assert html.count(" checked") == 1, "the yes that is given, and no renewal"
+    until = page.words("state.on_until", since=page.words.day(0), until=page.words.day(ends or 0))
+    assert (until in html) is (ends is not None)
 
 
 @pytest.mark.parametrize("of_person", ["a purpose that the page lost", "a channel that the person lost"])
