@@ -143,6 +143,14 @@ HEAD = model.Head(
             kept_until="2028-09-01T09:30:00Z",
         )
     ],
+    registers=[
+        model.RegisterEntry(
+            register="tps", channel="email", address="ann@example.com", purpose="*", as_of="2026-11-01T00:00:00Z"
+        )
+    ],
+    holds=[
+        model.HeldHold(reason="dispute 2026-118", set_at="2026-05-01T00:00:00Z", until=None, released_at=None),
+    ],
 )
 TAIL = model.Tail(
     reviews=[
@@ -174,6 +182,8 @@ NOTHING = model.Head(
     requests=[],
     decided_by_another=[],
     retained_proofs=[],
+    registers=[],
+    holds=[],
 )
 
 

@@ -307,7 +307,7 @@ def rectify_address(
 @_TENANT
 @_SUBJECT
 @_CHANNEL
-@click.option("--reason", required=True, help="Answered to who asks for an erasure; no address, no name.")
+@click.option("--reason", required=True, help="Shown to the person; no address, no name.")
 @click.option(
     "--until",
     type=click.DateTime(["%Y-%m-%d"]),

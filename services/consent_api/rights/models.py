@@ -175,6 +175,8 @@ EXAMPLES: dict[str, Sequence[object]] = {
             "requests": [],
             "decided_by_another": [],
             "retained_proofs": [],
+            "registers": [],
+            "holds": [],
             "decisions": [],
             "reviews": [],
             "recipients": [],

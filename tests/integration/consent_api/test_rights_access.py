@@ -97,6 +97,15 @@ def test_everything_that_is_held_is_exported(client: TestClient, owner_engine: E
         pauses.add(connection, [pause])
         review = NewReview(tenant="acme", channel="sms", source="twilio", rule="r", decision_ids=[stop], reply="stop?")
         reviews.insert(connection, keyring, [review], now=now)
+        for statement in (
+            "INSERT INTO allow_once_uses VALUES (:address_id, :stop, :now)",
+            "INSERT INTO register_loads VALUES ('acme', 'tps', '{sms}', '{*}', 'FR', :now, :now, 'test', '', 1, 1, 0)",
+            "INSERT INTO register_entries VALUES ('acme', 'tps', :address_id, '*', :now)",
+            "INSERT INTO register_entries VALUES ('acme', 'tps', -1, '*', :now)",
+        ):
+            connection.execute(text(statement), {"address_id": address_id, "stop": stop, "now": now})
+    hold = client.post("/v1/rights/holds", json={"subject_ref": "s1", "reason": "dispute 118"})
+    assert hold.status_code == 201, hold.text
     body = {"kind": "access", "subject_ref": "s1", "identity_note": "at the counter"}
     client.post("/v1/rights/requests", json=body, headers={"Idempotency-Key": str(uuid4())})
 
@@ -115,6 +124,9 @@ def test_everything_that_is_held_is_exported(client: TestClient, owner_engine: E
     assert [each["purpose"] for each in found["pauses"]] == ["newsletter"]
     assert [each["reply"] for each in found["reviews"]] == ["stop?"]
     assert [each["kind"] for each in found["requests"]] == ["access"]
+    assert "confirmed_at" in found["addresses"][0]
+    assert [(each["register"], each["address"]) for each in found["registers"]] == [("tps", A)]
+    assert [(each["reason"], each["released_at"]) for each in found["holds"]] == [("dispute 118", None)]
     assert found["decided_by_another"] == []
 
 

@@ -68,7 +68,7 @@ def _head(head: model.Head) -> Iterator[Cells]:
             "effective_at": address.linked_at,
             "expires_at": address.unlinked_at,
         }
-        for name in ("erased_at", "bounced_at", "delivered_at", "code_at"):
+        for name in ("erased_at", "bounced_at", "delivered_at", "code_at", "confirmed_at"):
             if (at := getattr(address, name)) is not None:
                 yield {"record": f"address_{name}", **place, "at": at}
         for current in address.current:
@@ -134,6 +134,23 @@ def _head(head: model.Head) -> Iterator[Cells]:
             "at": proof.kept_until,
             "text": proof.ground,
             **proof.notice,
+        }
+    for entry in head.registers:
+        yield {
+            "record": "register",
+            "channel": entry.channel,
+            "address": entry.address,
+            "purpose": entry.purpose,
+            "at": entry.as_of,
+            "source_system": entry.register,
+        }
+    for hold in head.holds:
+        yield {
+            "record": "legal_hold",
+            "recorded_at": hold.set_at,
+            "expires_at": hold.until,
+            "at": hold.released_at,
+            "text": hold.reason,
         }
     for other in head.decided_by_another:
         common = {"channel": other.channel, "address": other.address, "purpose": other.purpose}

@@ -56,6 +56,7 @@ class HeldAddress(Struct, kw_only=True, omit_defaults=True):
     bounced_at: Annotated[Time, Meta(description="When a message last came back for good.")] | None = None
     delivered_at: Annotated[Time, Meta(description="When a message last arrived, of late.")] | None = None
     code_at: Annotated[Time, Meta(description="When a code was last made for it, to let the person in.")] | None = None
+    confirmed_at: Annotated[Time, Meta(description="When a message last confirmed a STOP there.")] | None = None
 
 
 class RetainedProof(Struct, kw_only=True):
@@ -69,6 +70,25 @@ class RetainedProof(Struct, kw_only=True):
     notice: Annotated[dict[str, str], Meta(description="What refers to the text that was shown.")]
     ground: str
     kept_until: Time
+
+
+class RegisterEntry(Struct, kw_only=True, omit_defaults=True):
+    """A register of oppositions that had an address when it was last loaded."""
+
+    register: Annotated[str, Meta(description="As the controller calls it.")]
+    channel: Channel
+    address: Address | None = None
+    purpose: Purpose
+    as_of: Annotated[Time, Meta(description="When the register was issued.")]
+
+
+class HeldHold(Struct, kw_only=True):
+    """Why the person's data had to be kept: a dispute, or a court."""
+
+    reason: str
+    set_at: Time
+    until: Time | None
+    released_at: Time | None
 
 
 class DescribedPurpose(Struct, kw_only=True):
@@ -191,6 +211,8 @@ class Head(Struct, kw_only=True):
     requests: list[HeldRequest]
     decided_by_another: list[DecidedByAnother]
     retained_proofs: list[RetainedProof]
+    registers: list[RegisterEntry]
+    holds: list[HeldHold]
 
 
 class Tail(Struct, kw_only=True):

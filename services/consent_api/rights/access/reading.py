@@ -63,14 +63,26 @@ WHERE d.subject_id = :subject_id
 """)
 _ADDRESSES = text("""
 SELECT k.address_id, k.channel, k.address_key, k.sealed_address, a.created_at, a.erased_at, b.bounced_at,
-       b.delivered_at, c.made_at
+       b.delivered_at, c.made_at, u.used_at
 FROM address_keys k JOIN addresses a USING (address_id) LEFT JOIN deliverability b USING (address_id)
+LEFT JOIN allow_once_uses u USING (address_id)
 LEFT JOIN address_codes c ON c.tenant = k.tenant AND c.channel = k.channel AND c.address_key = k.address_key
 WHERE k.address_id = ANY(CAST(:ids AS bigint[])) ORDER BY a.created_at, k.address_id, k.address_key
 """)
 _RETAINED = text("""
 SELECT channel, purpose, effective_at, recorded_at, expires_at, notice, ground, keep_until FROM retained_proofs
 WHERE tenant = :tenant AND address_key = ANY(CAST(:keys AS text[])) ORDER BY effective_at, proof_id
+""")
+# The index of entries begins with the register.
+_REGISTERS = text("""
+SELECT register, address_id, purpose, as_of FROM register_entries
+WHERE tenant = :tenant AND register IN (SELECT register FROM register_loads WHERE tenant = :tenant)
+  AND address_id = ANY(CAST(:ids AS bigint[]))
+ORDER BY register, address_id, purpose
+""")
+_HOLDS = text("""
+SELECT reason, set_at, until, released_at FROM legal_holds
+WHERE tenant = :tenant AND person_keys && CAST(:keys AS text[]) ORDER BY set_at, hold_id
 """)
 _PAUSES = text("""
 SELECT channel, purpose, paused_at, ends_at, expires_at FROM pauses
@@ -130,6 +142,7 @@ class _Address:
     bounced_at: int | None
     delivered_at: int | None
     code_at: int | None
+    confirmed_at: int | None
     own: bool
 
 
@@ -223,12 +236,21 @@ class Export:
         subject_ref = subject.subject_ref if subject is not None else None
         others = self._decided_by_another(connection, found, subject_ref)
         retained = self._retained(connection, found)
+        holds = [
+            model.HeldHold(
+                reason=row.reason,
+                set_at=rfc3339(row.set_at),
+                until=rfc3339_or_none(row.until),
+                released_at=rfc3339_or_none(row.released_at),
+            )
+            for row in connection.execute(_HOLDS, {"tenant": person.tenant, "keys": person.keys(keyring)})
+        ]
         return found, model.Head(
             version=model.VERSION,
             generated_at=rfc3339(at),
             controller=theme.controller or None,
             person=model.Person(subject_ref=person.subject_ref, channel=person.channel, address=person.address),
-            held=subject is not None or bool(by_id) or bool(retained),
+            held=subject is not None or bool(by_id) or bool(retained) or bool(holds),
             subjects=[model.HeldSubject(subject_ref=subject.subject_ref, known_since=rfc3339(subject.created_at))]
             if subject is not None and self._names_subject
             else [],
@@ -254,6 +276,8 @@ class Export:
             ],
             decided_by_another=others,
             retained_proofs=retained,
+            registers=self._registers(connection, found),
+            holds=holds,
         )
 
     def _addresses(
@@ -289,6 +313,7 @@ class Export:
             bounced_at=row.bounced_at,
             delivered_at=row.delivered_at,
             code_at=max((each.made_at for each in rows if each.made_at is not None), default=None),
+            confirmed_at=row.used_at,
             own=is_proven or is_linked,
         )
 
@@ -348,6 +373,19 @@ class Export:
                 kept_until=rfc3339(row.keep_until),
             )
             for row in rows
+        ]
+
+    def _registers(self, connection: Connection, found: _Found) -> list[model.RegisterEntry]:
+        values = {"tenant": found.tenant, "ids": [each.address_id for each in found.own]}
+        return [
+            model.RegisterEntry(
+                register=row.register,
+                channel=found.by_id[row.address_id].channel,
+                address=found.by_id[row.address_id].clear,
+                purpose=row.purpose,
+                as_of=rfc3339(row.as_of),
+            )
+            for row in connection.execute(_REGISTERS, values)
         ]
 
     def _ids(self, connection: Connection, after: UUID) -> list[UUID]:
@@ -463,6 +501,7 @@ def _held_address(address: _Address, current: CurrentDecisions, at: int) -> mode
         bounced_at=rfc3339_or_none(address.bounced_at) if address.own else None,
         delivered_at=rfc3339_or_none(address.delivered_at) if address.own else None,
         code_at=rfc3339_or_none(address.code_at) if address.own else None,
+        confirmed_at=rfc3339_or_none(address.confirmed_at) if address.own else None,
     )
 
 

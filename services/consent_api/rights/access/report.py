@@ -53,6 +53,8 @@ class _Writer(Phrases):
             self._section("others", [self._other(each) for each in head.decided_by_another]),
             self._section("recipients", [self._recipient(each) for each in tail.recipients]),
             self._section("kept", [self.retained(each) for each in head.retained_proofs]),
+            self._section("registers", [self._register(each) for each in head.registers]),
+            self._section("holds", [self._hold(each) for each in head.holds]),
             self._section("pauses", [self._pause(each) for each in head.pauses], text=""),
             self._section("reviews", [self._review(each) for each in tail.reviews], text=""),
             self._section("requests", [self._request(each) for each in head.requests], text=""),
@@ -85,7 +87,7 @@ class _Writer(Phrases):
             lines.append((self.words("access.unlinked"), self.day(each.unlinked_at)))
         elif each.linked_at is not None:
             lines.append((self.words("access.linked"), self.day(each.linked_at)))
-        for name in ("erased", "bounced", "delivered", "code"):
+        for name in ("erased", "bounced", "delivered", "code", "confirmed"):
             if (at := getattr(each, f"{name}_at")) is not None:
                 lines.append((self.words(f"access.{name}"), self.moment(at)))
         for current in sorted(each.current, key=lambda one: one.purpose == EVERY_PURPOSE):
@@ -165,6 +167,23 @@ class _Writer(Phrases):
             (self.words("access.last"), self.moment(each.last_at)),
         ]
         return Item(title=each.recipient, state=self.channel(each.channel), lines=lines)
+
+    def _register(self, each: model.RegisterEntry) -> Item:
+        t = self.words
+        return Item(
+            title=each.register,
+            state=self.setting(each.purpose, each.channel),
+            lines=[(t("access.reached"), self.clear(each.address)), (t("access.register_as_of"), self.day(each.as_of))],
+        )
+
+    def _hold(self, each: model.HeldHold) -> Item:
+        t = self.words
+        lines: list[Line] = [(t("access.hold_set"), self.day(each.set_at))]
+        if each.until is not None:
+            lines.append((t("access.kept_until"), self.day(each.until)))
+        if each.released_at is not None:
+            lines.append((t("access.hold_released"), self.day(each.released_at)))
+        return Item(title=each.reason, lines=lines)
 
     def _pause(self, each: model.HeldPause) -> Item:
         t = self.words

@@ -106,7 +106,7 @@ class Erasure(Struct, kw_only=True, omit_defaults=True):
 class HoldSubmission(ErasurePerson, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """Why a person must not be erased, and until when."""
 
-    reason: Annotated[str, Meta(description="Kept in the clear and answered to who asks for an erasure: no name.")]
+    reason: Annotated[str, Meta(description="Kept in the clear, and shown to the person: no name.")]
     until: Annotated[str, Meta(description="RFC 3339. Left out: until it is released.")] | None = None
 
 
