@@ -163,7 +163,9 @@ class _About:
             if address is not None:
                 own = Subject(address=address, channels=(each.channel,))
                 cards += self._cards(visit, own, self._found(connection, visit, own))
-        return self._answer(connection, visit, subject.subject_ref, cards, page_id)
+        return self._answer(
+            connection, visit, subject.subject_ref, cards, page_id, addresses=len(found.state.addresses)
+        )
 
     def _address_answer(self, connection: Connection, visit: Visit, subject: Subject, page_id: str) -> Response | None:
         assert subject.address is not None
@@ -171,8 +173,16 @@ class _About:
         return self._answer(connection, visit, reading.written(subject.address), cards, page_id)
 
     def _answer(
-        self, connection: Connection, visit: Visit, whom: str, cards: Sequence[rows.Card], page_id: str
+        self,
+        connection: Connection,
+        visit: Visit,
+        whom: str,
+        cards: Sequence[rows.Card],
+        page_id: str,
+        *,
+        addresses: int = 0,
     ) -> Response:
+        """``addresses``: that a person has, of which ``cards`` may show fewer."""
         words = visit.page.words
         now = database.clock(connection)
         return pages.respond(
@@ -180,6 +190,7 @@ class _About:
             "answer.html",
             whom=whom,
             cards=cards,
+            incomplete=words("answer.incomplete", shown=len(cards), all=addresses) if addresses > len(cards) else None,
             day=words.day(now),
             at=words.moment(now),
             page_id=page_id,

@@ -300,6 +300,18 @@ def test_a_person_is_found_by_reference_and_by_address_and_no_url_says_whom(
     assert search(browser, "customer-0815").status_code == 404
 
 
+def test_an_answer_that_leaves_addresses_out_says_so(
+    browser: TestClient, program: TestClient, owner_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grant(program)
+    grant(program, channel="email", address=EMAIL, purpose="newsletter")
+    sign_in(browser, key(owner_engine))
+    answer = str(search(browser, REFERENCE).url).replace("?", "/answer?")
+    assert "This answer is about" not in browser.get(answer).text
+    monkeypatch.setattr("consent_api.console.search.MOST_IN_ANSWER", 1)
+    assert "This answer is about 1 of 2 addresses" in browser.get(answer).text
+
+
 def test_an_address_that_takes_no_messages_is_shown_as_such(
     browser: TestClient, program: TestClient, owner_engine: Engine, ledger: Ledger
 ) -> None:
