@@ -240,6 +240,7 @@ def _row(opened: Opened, found: RightsRequest, *, is_new: bool) -> Mapping[str, 
         "due": words.day(found.due_at) if found.state is State.OPEN else None,
         "reference": found.request_id,
         "reason": found.reason,
+        "extended": found.extension_reason,
         "is_new": is_new,
     }
 

@@ -143,6 +143,15 @@ def test_a_request_is_opened_once_and_shown(person: TestClient, path: str, owner
     assert tuple(row) == ("erasure", "link", "open", "person")
 
 
+def test_an_extension_is_shown_with_its_reason(client: TestClient, person: TestClient, path: str) -> None:
+    ask(person, path, "access")
+    [request] = client.get("/v1/rights/requests").json()["requests"]
+    body = {"reason": "several systems have to be searched"}
+    extended = client.post(f"/v1/rights/requests/{request['request_id']}/extend", json=body)
+    assert extended.status_code == 200, extended.text
+    assert "Extended by two months. Reason: several systems have to be searched" in person.get(f"{path}/rights").text
+
+
 def test_an_objection_on_the_page_is_in_force_at_once(client: TestClient, person: TestClient, path: str) -> None:
     submit(client, address=EMAIL)
     assert "Done" in ask(person, path, "objection").text
