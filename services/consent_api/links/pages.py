@@ -273,7 +273,8 @@ def _respond(
 
 def style_of(theme: Theme, sheet: str = _STYLE) -> str:
     """A style sheet in a tenant's colours."""
-    colours = "".join(f"--{name.replace('_', '-')}:{value};" for name, value in theme.colours.model_dump().items())
+    named = {**theme.colours.model_dump(), "soft": theme.colours.soft, "edge": theme.colours.edge}
+    colours = "".join(f"--{name.replace('_', '-')}:{value};" for name, value in named.items())
     return f":root{{{colours}}}\n{sheet}"
 
 

@@ -20,6 +20,8 @@ from consent_service.wrong_entries import WrongEntry, refuse
 SETTING = "CONSENT_RELAY_THEME_FILE"
 LEAST_CONTRAST = 4.5
 """WCAG 2.1, 1.4.3 (AA), of text on what is behind it."""
+LEAST_CONTRAST_OF_EDGES = 3.0
+"""1.4.11 (AA), of what shows where a field is."""
 _LARGEST_LOGO = 65_536
 _LOGO_TYPES = {".svg": "image/svg+xml", ".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp"}
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
@@ -76,6 +78,24 @@ class Colours(_Model):
             for one, other in (*pairs, ("on_accent", "accent"))
             if (found := contrast(getattr(self, one), getattr(self, other))) < LEAST_CONTRAST
         ]
+
+    @property
+    def soft(self) -> str:
+        """Of text that is less in the foreground, and as easy to read as any."""
+        return self._softened(0.72, LEAST_CONTRAST)
+
+    @property
+    def edge(self) -> str:
+        """Around fields and answers."""
+        return self._softened(0.58, LEAST_CONTRAST_OF_EDGES)
+
+    def _softened(self, share: float, least: float) -> str:
+        """The text's colour with as much of the surface as the contrast allows, of which ``share`` stays at least."""
+        for percent in range(round(share * 100), 100, 2):
+            mixed = _mixed(self.text, self.surface, percent / 100)
+            if min(contrast(mixed, self.surface), contrast(mixed, self.background)) >= least:
+                return mixed
+        return self.text
 
 
 class Purpose(_Model):
@@ -254,6 +274,12 @@ def _logo(name: str, path: Path) -> str:
             f" {_LARGEST_LOGO} bytes"
         )
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _mixed(one: str, other: str, share: float) -> str:
+    """A colour of ``share`` of the one and the rest of the other."""
+    parts = ((int(one[at : at + 2], 16), int(other[at : at + 2], 16)) for at in (1, 3, 5))
+    return "#" + "".join(f"{round(a * share + b * (1 - share)):02x}" for a, b in parts)
 
 
 def contrast(one: str, other: str) -> float:

@@ -22,7 +22,16 @@ from consent_api.links.opening import caller_of
 from consent_api.links.pages import Page
 from consent_api.links.person import Person, Setting, State
 from consent_api.links.preferences import Asked, Change, Shown, changes
-from consent_api.links.theme import Colours, Theme, contrast, not_known, offered, read_themes
+from consent_api.links.theme import (
+    LEAST_CONTRAST,
+    LEAST_CONTRAST_OF_EDGES,
+    Colours,
+    Theme,
+    contrast,
+    not_known,
+    offered,
+    read_themes,
+)
 from consent_api.links.token import Link, LinkKind
 from consent_api.settings import PublicLinkSettings
 from consent_api.tenant_purposes import NOT_KNOWN
@@ -77,6 +86,22 @@ def test_contrast_is_that_of_wcag() -> None:
     assert contrast("#000000", "#ffffff") == pytest.approx(21)
     assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
     assert Colours().faults() == []
+
+
+@pytest.mark.parametrize(
+    "colours",
+    [
+        Colours(),
+        Colours(text="#757575", background="#ffffff"),
+        Colours(text="#f0f0f0", surface="#101010", background="#181818", accent="#8fd0c0", on_accent="#101010"),
+    ],
+)
+def test_what_is_softened_is_read_as_easily(colours: Colours) -> None:
+    assert not colours.faults()
+    for behind in (colours.surface, colours.background):
+        assert contrast(colours.soft, behind) >= LEAST_CONTRAST
+        assert contrast(colours.edge, behind) >= LEAST_CONTRAST_OF_EDGES
+    assert (colours.soft != colours.text) is (colours.text != "#757575")
 
 
 @pytest.mark.parametrize(
