@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from consent_api.console import pages
 from consent_api.console.entry import Console, Submitted
+from consent_api.console.requests import show
 from consent_api.domain.validation import ValidationRules
 from consent_api.errors import PersonUnknownError, RequestUnknownError, SubmissionInvalidError
 from consent_api.ledger.lanes import Lane
@@ -47,8 +48,8 @@ def _correct(console: Console, rules: ValidationRules, submitted: Submitted, req
         return pages.fault(page, 404)
     except (SubmissionInvalidError, PersonUnknownError) as error:
         name = "invalid" if isinstance(error, SubmissionInvalidError) else "unknown"
-        title, text = words("rectification.failed"), words(f"rectification.{name}")
-        return pages.respond(page, "fault.html", status=422, title=title, text=text)
+        problems, typed = {"rectify": words(f"rectification.{name}")}, submitted.fields
+        return ledger.transact(lambda c: show(console, rules, c, visit, request_id, problems=problems, typed=typed))
     console.metrics.console_acts.labels("rectified").inc()
     return pages.redirect(page, f"requests/{request_id}")
 

@@ -104,27 +104,8 @@ class _Acts:
     def one(
         self, connection: Connection, visit: Visit, request_id: UUID, *, problem: str | None = None, text: str = ""
     ) -> Response:
-        keyring, now = self._console.keyring, database.clock(connection)
-        try:
-            found = requests.find(connection, keyring, tenant=visit.tenant, request_id=request_id)
-        except RequestUnknownError:
-            return pages.fault(visit.page, 404)
-        return pages.respond(
-            visit.page,
-            "request.html",
-            status=200 if problem is None else 422,
-            request=rows.request(visit.page, found, now=now),
-            person_id=self._person_id(visit, found, now=now) if visit.session.key.allows("read") else None,
-            may_write=visit.session.key.allows(WRITE),
-            may_export=found.person is not None and found.kind in _EXPORTED and visit.session.key.allows(WRITE),
-            may_erase=_waits_for(found, Kind.ERASURE) and visit.session.key.allows(WRITE),
-            may_rectify=_waits_for(found, Kind.RECTIFICATION) and visit.session.key.allows(WRITE),
-            old=reading.written(found.person.address) if found.person is not None and found.person.address else None,
-            channels=[(each, rows.channel_title(visit.page, each)) for each in self._rules.channels],
-            certificate=_certificate(visit.page, found),
-            problem=problem,
-            text=text,
-        )
+        problems = {"resolve": problem} if problem is not None else {}
+        return show(self._console, self._rules, connection, visit, request_id, problems=problems, typed={"text": text})
 
     def begin(self, submitted: Submitted, page_id: str) -> Response:
         visit, fields, ledger = submitted.visit, submitted.fields, self._console.ledger
@@ -214,14 +195,50 @@ class _Acts:
             c, keyring, tenant=tenant, request_id=request_id, state=state, by=who, now=now, reason=reason
         )
 
-    def _person_id(self, visit: Visit, found: RightsRequest, *, now: int) -> str | None:
-        """The id of the page about the person, unless an erasure has forgotten them."""
-        person = found.person
-        if person is None:
-            return None
-        channels = (person.channel,) if person.channel is not None else ()
-        subject = sessions.Subject(subject_ref=person.subject_ref, address=person.address, channels=channels)
-        return sessions.seal(self._console.keyring, visit.session.token, subject, now=now)
+
+def show(
+    console: Console,
+    rules: ValidationRules,
+    connection: Connection,
+    visit: Visit,
+    request_id: UUID,
+    *,
+    problems: Mapping[str, str],
+    typed: Mapping[str, str],
+) -> Response:
+    """The page of a request. ``problems``: what is wrong with a form that it answers, by its name, resolve or rectify;
+    ``typed``: what its fields held."""
+    now = database.clock(connection)
+    try:
+        found = requests.find(connection, console.keyring, tenant=visit.tenant, request_id=request_id)
+    except RequestUnknownError:
+        return pages.fault(visit.page, 404)
+    return pages.respond(
+        visit.page,
+        "request.html",
+        status=422 if problems else 200,
+        request=rows.request(visit.page, found, now=now),
+        person_id=_person_id(console, visit, found, now=now) if visit.session.key.allows("read") else None,
+        may_write=visit.session.key.allows(WRITE),
+        may_export=found.person is not None and found.kind in _EXPORTED and visit.session.key.allows(WRITE),
+        may_erase=_waits_for(found, Kind.ERASURE) and visit.session.key.allows(WRITE),
+        may_rectify=_waits_for(found, Kind.RECTIFICATION) and visit.session.key.allows(WRITE),
+        old=reading.written(found.person.address) if found.person is not None and found.person.address else None,
+        channels=[(each, rows.channel_title(visit.page, each)) for each in rules.channels],
+        certificate=_certificate(visit.page, found),
+        problems=problems,
+        typed=typed,
+    )
+
+
+def _person_id(console: Console, visit: Visit, found: RightsRequest, *, now: int) -> str | None:
+    """The id of the page about the person, unless an erasure has forgotten them."""
+    person = found.person
+    if person is None:
+        return None
+    channels = (person.channel,) if person.channel is not None else ()
+    subject = sessions.Subject(subject_ref=person.subject_ref, address=person.address, channels=channels)
+    return sessions.seal(console.keyring, visit.session.token, subject, now=now)
 
 
 def _certificate(page: Page, found: RightsRequest) -> rows.CertificateRows | None:

@@ -579,7 +579,11 @@ def test_an_address_is_corrected_with_the_refusals_alone(
     path, form = f"{opened.url.path}/rectification", form_of(opened, "/rectification")
     for old, new in (("somone@example.com", "someone"), ("other@example.com", EMAIL), (EMAIL, EMAIL)):
         wrong = browser.post(path, data={"form": form, "channel": "email", "old": old, "new": new})
-        assert wrong.status_code == 422
+        assert (wrong.status_code, "Nothing was corrected" in wrong.text) == (422, True)
+        # What was typed is there still, beside what is wrong with it.
+        assert wrong.text.count('aria-describedby="not-corrected"') == 2
+        for typed in (f'value="{old}"', f'value="{new}"', '<option value="email" selected>'):
+            assert typed in wrong.text
     done = browser.post(path, data={"form": form, "channel": "email", "old": "somone@example.com", "new": EMAIL})
     assert done.status_code == 200
     assert "Done" in plain(done)
