@@ -143,7 +143,7 @@ def certificate(
         Goes(what="answers kept for Idempotency-Key", gone_by=at + DAY_MICROS),
         Goes(what="what was submitted by Kafka (consent.inbound.*)", gone_by=at + 3 * DAY_MICROS),
         Goes(what="changes, results and renewals (consent.changes.*, .results, .renewals)", gone_by=week),
-        Goes(what="sealed dead letters (*.dead-letters)", gone_by=month),
+        Goes(what="sealed dead letters (*.dead-letters), and the event ids of refused submissions", gone_by=month),
     )
     stays = [
         Stays(
