@@ -174,6 +174,14 @@ def test_a_document_has_the_newest_of_many_decisions(theme: Theme) -> None:
     assert "900" in choices.text
 
 
+def test_no_word_is_wider_than_a_page_of_the_pdf() -> None:
+    address = "a" * 64 + "@" + ".".join(["b" * 60] * 3) + ".example"
+    broken = pdf.breakable(f"Write to {address} soon")
+    assert broken.replace("\u200b", "") == f"Write to {address} soon"
+    assert max(map(len, re.split(r"[\s\u200b]", broken))) <= 36
+    assert pdf.breakable(f"sha256:{'5f' * 32}") == f"sha256:{'5f' * 32}", "it is copied as it is"
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_pdf_is_tagged_and_has_its_fonts(theme: Theme, language: Language) -> None:
     hostile = decision(1, purpose='#panic() *x* $y$ [z] 漢字 😀 \\ "')
