@@ -171,7 +171,7 @@ class PersonPages:
         headers = headers_of(html.style_of(page.theme))
         if not as_pdf:
             return Response(html.render(document), media_type=html.MEDIA_TYPE, headers=headers)
-        name = f'inline; filename="proof-{export.head.generated_at[:10]}.pdf"'
+        name = f'attachment; filename="proof-{export.head.generated_at[:10]}.pdf"'
         return Response(
             pdf.render(document), media_type=pdf.MEDIA_TYPE, headers={**headers, "Content-Disposition": name}
         )

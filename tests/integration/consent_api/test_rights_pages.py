@@ -108,6 +108,8 @@ def test_the_proof_shows_the_text_that_was_shown_also_after_withdrawal(
     assert "not kept here" not in found.text
     as_pdf = person.get(f"{path}/proof/pdf")
     assert (as_pdf.headers["content-type"], as_pdf.content[:5]) == ("application/pdf", b"%PDF-")
+    # To be saved, as its button says: a viewer within the browser may be bound by the page's policy.
+    assert as_pdf.headers["content-disposition"].startswith('attachment; filename="proof-')
     assert acts(owner_engine) == [("person", "proof_shown")] * 2
     submit(client, address=EMAIL, purpose="survey")
     assert "not kept here" in person.get(f"{path}/proof").text
