@@ -10,7 +10,8 @@ from consent_api.rights.person_ref import PersonRef
 from consent_contracts.decisions import EVERY_PURPOSE
 
 SENDER = "rights"
-_EVIDENCE = {"source_system": "consent-relay", "capture_method": "rights-request", "actor": "data-subject"}
+METHOD = "rights-request"
+_EVIDENCE = {"source_system": "consent-relay", "capture_method": METHOD, "actor": "data-subject"}
 
 
 def decisions(person: PersonRef, rules: ValidationRules, *, now: int) -> list[ValidDecision]:

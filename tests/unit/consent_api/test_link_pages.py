@@ -14,8 +14,11 @@ import pytest
 import yaml
 from fastapi import Request
 
+from consent_api.domain import spoken
 from consent_api.domain.validation import Purposes, ValidationRules
-from consent_api.links import pages, preferences, privacy_control, texts
+from consent_api.inbound.translation import Method
+from consent_api.ledger.reviews import RESTORED
+from consent_api.links import one_click, pages, preferences, privacy_control, texts
 from consent_api.links.limits import Allowance, Uses
 from consent_api.links.one_click import is_one_click
 from consent_api.links.opening import caller_of
@@ -33,6 +36,7 @@ from consent_api.links.theme import (
     read_themes,
 )
 from consent_api.links.token import Link, LinkKind
+from consent_api.rights import objection
 from consent_api.settings import PublicLinkSettings
 from consent_api.tenant_purposes import NOT_KNOWN
 from consent_http import forms, words
@@ -60,6 +64,13 @@ def names(table: Mapping[str, Any], prefix: str = "") -> set[str]:
 def test_every_text_is_there_in_each_language() -> None:
     english, french = (texts.WORDS[language].texts for language in ("en", "fr"))
     assert names(english) == names(french)
+
+
+def test_the_history_says_how_each_of_our_own_ways_was_used() -> None:
+    own = {preferences.METHOD, one_click.METHOD, privacy_control.METHOD, objection.METHOD, spoken.METHOD}
+    for language in words.LANGUAGES:
+        known = texts.WORDS[language].texts["how"]
+        assert {*own, *Method, RESTORED} <= known.keys()
 
 
 @pytest.mark.parametrize(
