@@ -512,7 +512,7 @@ def test_a_page_that_is_saved_where_the_tenant_s_theme_is_wrong_refuses(
 
 @pytest.mark.parametrize(
     ("language", "not_saved"),
-    [("en", "Not saved: your yes to survey – E-mail."), ("fr", "Non enregistré : votre oui à survey – E-mail.")],
+    [("en", "Not saved: your yes to survey – E-mail."), ("fr", "Non enregistré\xa0: votre oui à survey – E-mail.")],
 )
 def test_a_receipt_names_the_yes_that_was_not_saved_beside_the_no_that_was(
     person: TestClient, client: TestClient, restarted: TestClient, language: str, not_saved: str
