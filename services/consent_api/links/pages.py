@@ -74,9 +74,10 @@ def unsubscribed(page: Page, link: Link, *, by_signal: Sequence[str] = ()) -> Re
     return _respond(page, "unsubscribed.html", what=_what(page, link), by_signal=named)
 
 
-def start(page: Page, *, sends_codes: bool, wrong: bool = False) -> Response:
-    """The page of someone without a link. ``wrong``: what was typed is no address."""
-    return _respond(page, "start.html", status=422 if wrong else 200, sends_codes=sends_codes, wrong=wrong)
+def start(page: Page, *, sends_codes: bool, wrong: str | None = None) -> Response:
+    """The page of someone without a link. ``wrong``: what was typed, which is no address."""
+    status = 422 if wrong is not None else 200
+    return _respond(page, "start.html", status=status, sends_codes=sends_codes, wrong=wrong)
 
 
 def code(page: Page, asked: str, *, wrong: bool = False) -> Response:
@@ -142,7 +143,9 @@ def history(page: Page, events: Sequence[Event]) -> Response:
         {
             "when": words.moment(each.at),
             "what": _named(page, each.purpose, each.channel),
-            "choice": words("history.given" if each.status == GIVEN else "history.refused"),
+            "choice": words("history.given" if each.status == GIVEN else "history.refused")
+            if each.until is None
+            else words("state.paused", until=words.day(each.until)),
             "how": words.of_channel("how", each.method or "other"),
             "reference": each.decision_id,
         }

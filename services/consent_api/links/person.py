@@ -64,7 +64,7 @@ class Person:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Event:
-    """A decision in the history. ``status``: as in the contracts."""
+    """A decision in the history. ``status``: as in the contracts; ``until``: of a pause that has not ended."""
 
     at: int
     channel: str
@@ -72,6 +72,7 @@ class Event:
     status: str
     method: str | None
     decision_id: str
+    until: int | None = None
 
 
 _LINKED = text("""
@@ -148,7 +149,8 @@ def history(connection: Connection, keyring: Keyring, link: Link) -> list[Event]
             "address_ids": address_ids,
             "most": MOST_IN_HISTORY,
         },
-    )
+    ).all()
+    ends = pauses.ends(connection, {row.decision_id for row in rows})
     return [
         Event(
             at=row.effective_at,
@@ -157,6 +159,7 @@ def history(connection: Connection, keyring: Keyring, link: Link) -> list[Event]
             status=row.status,
             method=row.method,
             decision_id=row.decision_id,
+            until=ends.get(row.decision_id),
         )
         for row in rows
     ]

@@ -36,6 +36,8 @@ SESSION_MICROS = 60 * codes.MINUTE_MICROS
 """How long the page stays open that a code has opened: the computer may be another person's."""
 _AT_ONCE = 2
 _USE = b"code"
+_LONGEST = 254
+"""Of what was typed and is no address, as the page shows it again."""
 _CHANNELS_OF_NUMBERS = ("sms", "voice")
 """By which a code reaches a number, the first that the installation has."""
 
@@ -123,7 +125,7 @@ class Start:
         try:
             address = named_address(channel, typed, self._rules)
         except SubmissionInvalidError:
-            return pages.start(page, sends_codes=True, wrong=True)
+            return pages.start(page, sends_codes=True, wrong=typed[:_LONGEST])
         if (wait := self._asks.wait_seconds(self._links.caller(request))) > 0:
             return self._limited(page, wait)
         named, code = (tenant, channel, address), codes.new_code()

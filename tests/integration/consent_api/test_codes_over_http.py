@@ -241,10 +241,11 @@ def test_nothing_of_it_is_stored_in_the_clear(
 
 
 def test_what_is_no_address_is_said_and_asks_for_nothing(person: TestClient, owner_engine: Engine) -> None:
-    for typed in ("", "hello", "someone@", "12"):
+    for typed, again in (("", ""), ("hello", "hello"), ("someone@", "someone@"), ('"><b>', "&#34;&gt;&lt;b&gt;")):
         answer = person.post(START, data={"address": typed})
         assert answer.status_code == 422
         assert 'role="alert"' in answer.text
+        assert f'value="{again}" aria-invalid="true"' in answer.text, "to be corrected, not typed again"
     with owner_engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM address_codes")).scalar_one() == 0
 

@@ -574,6 +574,7 @@ def test_a_pause_ends_by_itself_unless_the_person_refuses_meanwhile(
     assert "Paused until" in receipt.text
     assert not permitted(client)
     assert "Paused until" in person.get(path).text
+    assert "Paused until" in person.get(f"{path}/history").text
     ender = PauseEnder(ledger, health=Health(), failures=Counter("failures", "", registry=CollectorRegistry()))
     assert ender.turn() == 0
     if meanwhile == "refused":

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 
-from consent_http.words import Language
+from consent_http.words import Language, typeset
 
 GROUNDS = "; "
 """Between several grounds in one text."""
@@ -21,9 +21,9 @@ def in_language(text: str, language: Language) -> str:
     if language == "en":
         return text
     known = french()
-    return known.get(text) or GROUNDS.join(known.get(each, each) for each in text.split(GROUNDS))
+    return known.get(text) or f"\N{NO-BREAK SPACE}{GROUNDS}".join(known.get(each, each) for each in text.split(GROUNDS))
 
 
 @cache
 def french() -> Mapping[str, str]:
-    return tomllib.loads(resources.files(__package__ or "").joinpath("french.toml").read_text("utf-8"))
+    return tomllib.loads(typeset(resources.files(__package__ or "").joinpath("french.toml").read_text("utf-8")))
