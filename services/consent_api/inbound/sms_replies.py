@@ -133,6 +133,8 @@ def _clause(clause: str, *, about: bool) -> Reading:
         return Reading(meaning=Meaning.UNCLEAR, rule="begins with a misspelt keyword")
     if words.REFUSAL_PERHAPS.search(left) or words.REFUSAL_PERHAPS.search(" ".join(said)) or words.WHY.search(left):
         return Reading(meaning=Meaning.UNCLEAR, rule="refusal perhaps")
+    if words.BEGINS_WITH_STOP.match(clause):
+        return Reading(meaning=Meaning.UNCLEAR, rule="begins with keyword")
     if words.RESTART.search(left) or (said and all(word in words.START for word in said)):
         return Reading(meaning=Meaning.START, rule="start")
     return _NOTHING

@@ -55,10 +55,12 @@ WEAK = frozenset(
     "no non nein nee nope nah fin fini finito ende einde halt finish annuler annule annulez annulla annullare anular"
     " annuleren stornieren kundigen kundigung kuendigen resilier resiliation salir fuera disdire disdetta opzeggen enough"
     " assez suffit genug genoeg suficiente retract decline refuse refus block nunca jamais never niente nada weg raus"
-    " schluss kappen kap para suprimir rimozione fermatevi fermati fine mai nooit nie neen out blocked einstellen leave sto delete supprimer loschen loeschen verwijderen borrar eliminar exit terminate"
+    " schluss kappen kap para suprimir rimozione fermatevi fermati not don t dont anymore means fine mai nooit nie neen out blocked einstellen leave sto delete supprimer loschen loeschen verwijderen borrar eliminar exit terminate"
     " opposition retirer halte".split()
 )
 """A withdrawal perhaps, when it is all that is said."""
+BEGINS_WITH_STOP = re.compile(r"stopp?(?! (?:by|signs?|lights?|watch)\b)\b")
+"""Whatever follows, it may be the keyword: `OTHER_STOPS` has prepositions, which begin "in Zukunft" too."""
 NOT_STOP = "non stop"
 """French or Italian for "no, stop", or English for "without a break": in doubt where nothing else is said."""
 START = frozenset(
@@ -116,6 +118,8 @@ _TIMES = r"(?!(?: \w+){0,4} (?:fois|times|twice|veces|\w*mal|volte|keer)\b)"
 """Not "ten times": who will not say it again has said it."""
 _PLEASE = r"(?:^|\b(?:svp|plait|merci|merci d|merci de|bonjour|erreur|desole|desolee|veuillez|pouvez vous|peux tu) )"
 """Before what we are asked to do, unlike what we are told that we do."""
+_LEAD = r"^(?:(?!stopp?|unsub|arret|baja|basta)\w+ )?"
+"""One word in front of a question."""
 _END_OF_IT = r"\b(?! (?:or|and|ou|ni|et|plus|ever|never|o|oder|of|en|mai|ne|e)\b)"
 _OBJECT = r"(?:le|la|l|les|mon|ma|mes|cet|cette|un|une) (?!MSG|rien)\w+"
 """In French, what else is not to be sent: the parcel."""
@@ -143,7 +147,15 @@ _THEIR = r"(?:(?:the|these|those|your|ur|all|any|my|de|des|du|d|l|les|vos|ces|to
 
 def _any(*patterns: str) -> re.Pattern[str]:
     pattern = "|".join(rf"(?:{each})" for each in patterns)
-    parts = {"END": _END_OF_IT, "OBJECT": _OBJECT, "MSG": _MESSAGES, "MORE": _MORE, "TIMES": _TIMES, "PLEASE": _PLEASE}
+    parts = {
+        "LEAD": _LEAD,
+        "END": _END_OF_IT,
+        "OBJECT": _OBJECT,
+        "MSG": _MESSAGES,
+        "MORE": _MORE,
+        "TIMES": _TIMES,
+        "PLEASE": _PLEASE,
+    }
     for name, meant in parts.items():
         pattern = pattern.replace(name, meant)
     return re.compile(pattern)
@@ -180,8 +192,8 @@ KEEP = _any(
     r"(?:stop|unsub\w*|cancel|opt out|optout|quit|remove|end|forget|miss|lose)\bTIMES(?: MORE){0,4}",
     r"(?<!it )(?<!texts )(?<!messages )(?<!msgs )(?<!sms )(?<!calls )(?<!spam )\bnever (?:ever )?(?:stop|unsub\w*|cancel|quit|remove)\bTIMES(?: MORE){0,4}",
     r"(?:\b(?:i|we) (?:\w+ )?(?:did not|didn t|didnt|have not|haven t|havent)) (?:unsub\w*|opt(?:ed)? out)\b(?! me| us| my| this)TIMES|^(?:did not|didn t|didnt) (?:unsub\w*|opt(?:ed)? out)$",
-    r"^(?:\w+ )?why (?:did|have) (?:you|u|they) stop(?:ped)?(?:$| (?:send|text|txt|messag|msg|writ|email|mail)(?:ing|in)\b(?: MORE){0,4}| (?:(?:the|my|your|all|these) )*MSG\b)",
-    r"^(?:\w+ )?why (?:am|was|were|have) (?:i|we) (?:been )?(?:unsub\w*|opted out|removed)(?: from(?: MORE){1,3}| now| today| again| please)?$",
+    r"LEADwhy (?:did|have) (?:you|u|they) stop(?:ped)?(?:$| (?:send|text|txt|messag|msg|writ|email|mail)(?:ing|in)\b(?: MORE){0,4}| (?:(?:the|my|your|all|these) )*MSG\b)",
+    r"LEADwhy (?:am|was|were|have) (?:i|we) (?:been )?(?:unsub\w*|opted out|removed)(?: from(?: MORE){1,3}| now| today| again| please)?$",
     r"\b(?:did|have|has) (?:you|u|they) (?:already )?stop(?:ped)?\b(?: MORE){0,4}|^why (?:did|have|has) (?:(?:my|your|the|all) )*MSG stop(?:ped)?$|\bwhy (?:would|should) (?:i|we) stop$|\bnothing (?:can|will|could|s|is)? ?stop\w*(?: MORE){0,3}",
     r"\bhope (?:you|u|they|it) never stop\w*|\bich kann (?:\w+ )?nicht aufh(?:o|oe)ren(?: zu \w+)?|\bstop nooit\b(?: MORE){0,3}",
     r"\b(?:no|nunca) (?:quiero |deseo |queremos |)(?:dejar|dejo|deje[ns]?|dejeis|dejes) de\b(?: MORE){0,4}",
@@ -191,7 +203,7 @@ KEEP = _any(
     r"\bne (?:surtout )?(?:pas|jamais) (?:me |m |nous |vous |)(?:arreter|desabonner|desinscrire|stopper|cesser|supprimer|annuler|retirer|resilier)TIMES(?: MORE){0,5}",
     r"(?<!\bn )\b(?:arretez?|arretes|stoppez|stop(?= pas (?:les|vos|tes|la|l)\b| (?:surtout )?pas$)|desabonnez|desinscrivez)(?: moi)? (?:surtout )?pas\b(?! (?:mal|envie|interess\w*|interress\w*|d accord|besoin|content\w*|le temps|de (?:sms|pub)\w*))TIMES(?: MORE){0,4}",
     r"^(?:surtout )?pas stop$|^surtout pas (?:de )?stop$|\bne me suis (?:pas|jamais) (?:desabonn|desinscri)\w*",
-    r"^(?:\w+ )?pourquoi (?:vous |tu |ils )?(?:avez|as|ont)(?: vous| tu| ils)? arrete[sr]?(?:$| (?:(?:les?|vos|tes|mes|ces|l|d|de|m|me|nous) )*(?:envoi|envoyer|ecrire|contacter|MSG)\b(?: MORE){0,4})",
+    r"LEADpourquoi (?:vous |tu |ils )?(?:avez|as|ont)(?: vous| tu| ils)? arrete[sr]?(?:$| (?:(?:les?|vos|tes|mes|ces|l|d|de|m|me|nous) )*(?:envoi|envoyer|ecrire|contacter|MSG)\b(?: MORE){0,4})",
     r"(?:^|\b(?:je|j|on) )(?:(?:ne|n) )?(?:veux|veut|souhaite|desire|voudrais|aimerais)TIMES (?:surtout )?pas (?:(?:etre |me |m |se |s |vous |)(?:arreter?|desabonner?|desinscri(?:re|t)|stopper?)\b|(?:rater|manquer|louper|perdre|oublier)\b|que vous (?:arret|desabonn|desinscri|stopp)\w*|qu on arrete)(?: MORE){0,4}",
     r"(?:^|\b(?:je|j|on) )(?:(?:ne|n) )?(?:compte|vais|va) (?:surtout )?pas (?:me |m )?(?:arreter|desabonner|desinscrire|stopper)(?: maintenant| tout de suite| de vos \w+)?$",
     r"\bno quiero perder(?:me|nos)\b(?!.*\b(?:baja|stop|paren|parar|cancelar)\b)(?: MORE){0,4}|\bno quiero perder (?:(?:nada|las?|los|el|sus?|tus?|vuestr[ao]s|est[ae]s?|ningun\w*) ?)+(?:ofertas?|promo\w*|descuentos?|oportunidad\w*|noticias?|novedad\w*|mensajes?|$)",

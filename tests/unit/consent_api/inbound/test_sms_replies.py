@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import random
+import re
 import time
 import unicodedata
 from collections.abc import Callable
@@ -72,6 +73,20 @@ def test_a_keyword_after_anything_else_is_never_lost() -> None:
         for mark in ("", ".")
         if not (reply.endswith(("bus", "tram")) and not mark)  # "Bus stop" is a place.
         and read(f"{reply}{mark} {keyword}").meaning is Meaning.OTHER
+    ]
+    assert not lost
+
+
+@pytest.mark.long
+def test_a_stop_before_anything_else_is_never_lost() -> None:  # R18
+    """Also where what follows makes a place of it, as in "stop in Zukunft": only a negation unmakes it, or a sign."""
+    unmade = re.compile(r"(?:bitte )?(?:nicht|nie|niet|nooit)\b|sign\b", re.IGNORECASE)
+    others = [reply for label, _, reply in labelled() if label is not Meaning.WITHDRAW and not unmade.match(reply)]
+    lost = [
+        text
+        for reply in others
+        for text in (f"STOP {reply}", f"stop {reply}", f"Stop. {reply}", f"stopp, {reply}")
+        if read(text).meaning in (Meaning.OTHER, Meaning.START)
     ]
     assert not lost
 
