@@ -37,7 +37,18 @@ _CHOICES: dict[Language, dict[str, str]] = {
     },
 }
 
-
+_CHANNELS_FR = {"email": "e-mail", "sms": "SMS", "voice": "téléphone"}
+_REASONS_FR = {
+    GIVEN: "consentement donné",
+    "refused": "refus",
+    "withdrawn": "retrait",
+    "objected": "opposition",
+    "expired": "consentement expiré",
+    "invalidated": "consentement qui n'est plus valable",
+    "unknown": "aucune décision connue",
+    UNDELIVERABLE: "les messages n'arrivent pas",
+}
+"""To be read out on the telephone."""
 _STALE: dict[Language, str] = {
     "en": "had a consent, which rested on an older version of the notice,",
     "fr": "avait un consentement, qui reposait sur une ancienne version de la notice,",
@@ -87,9 +98,10 @@ def _english(found: Explanation) -> Sequence[str]:
 
 
 def _french(found: Explanation) -> Sequence[str]:
-    where = f"par {found.channel} pour {_purpose(found.purpose, 'toute finalité')}"
+    reason = found.verdict.reason
+    where = f"par {_channel_fr(found.channel)} pour {_purpose(found.purpose, 'toute finalité')}"
     may = "peut" if found.verdict.permitted else "ne peut pas"
-    what = f"Cette adresse {may} être contactée {where} ({found.verdict.reason})."
+    what = f"Cette adresse {may} être contactée {where} ({_REASONS_FR.get(reason, reason)})."
     decision = found.deciding
     if decision is None:
         return [
@@ -114,7 +126,7 @@ def _french(found: Explanation) -> Sequence[str]:
     chose = _STALE["fr"] if decision.evidence.capture_method == STALE else _CHOICES["fr"][decision.status]
     return [
         what,
-        f"{who} {chose} pour {_purpose(decision.purpose, 'toutes les finalités')} sur {decision.channel}.",
+        f"{who} {chose} pour {_purpose(decision.purpose, 'toutes les finalités')} par {_channel_fr(decision.channel)}.",
         f"Le choix compte à partir du {_fr(decision.effective_at)} et a été enregistré le {_fr(decision.recorded_at)}"
         + (f" dans la trace {decision.trace_id}" if decision.trace_id is not None else "")
         + (f" ; il prend fin le {_fr(decision.expires_at)}." if decision.expires_at is not None else "."),
@@ -192,7 +204,11 @@ def _means_fr(decision: Decision) -> str:
         *([f"par {found.capture_method}"] if found.capture_method else []),
         *([f"dans {found.source_system}"] if found.source_system else []),
         *([f"saisi par {found.actor}"] if found.actor else []),
-        *([f"sur la notice {found.notice_id} ({found.notice_version or '-'})"] if found.notice_id else []),
+        *(
+            [f"avec la mention d'information {found.notice_id} ({found.notice_version or '-'})"]
+            if found.notice_id
+            else []
+        ),
     ]
     if not parts:
         return "Le moyen par lequel il a été recueilli n'est pas indiqué."
@@ -214,7 +230,12 @@ def _others_fr(found: Explanation) -> str:
         return "Aucune autre décision ne concerne cette adresse."
     superseded = sum(each.effect == "superseded" for each in found.others)
     noun = "autre décision concerne" if count == 1 and not more else "autres décisions concernent"
-    return f"{count}{more} {noun} cette adresse, dont {superseded} remplacée{'s' if superseded > 1 else ''}."
+    replaced = f"{superseded or 'aucune'} remplacée{'s' if superseded > 1 else ''}"
+    return f"{count}{more} {noun} cette adresse, dont {replaced}."
+
+
+def _channel_fr(channel: str) -> str:
+    return _CHANNELS_FR.get(channel, channel)
 
 
 def _purpose(purpose: str, every: str) -> str:
@@ -228,4 +249,6 @@ def _en(time: str) -> str:
 
 def _fr(time: str) -> str:
     moment = datetime.fromisoformat(time)
-    return f"{moment.day} {_MONTHS[moment.month - 1]} {moment.year} à {moment:%H:%M:%S} UTC"
+    return (
+        f"{'1er' if moment.day == 1 else moment.day} {_MONTHS[moment.month - 1]} {moment.year} à {moment:%H:%M:%S} UTC"
+    )

@@ -53,7 +53,7 @@ def test_the_command_explains_an_address_that_it_asks_for(
     words = ["--channel", "sms", "--purpose", "newsletter"]
     said = CliRunner().invoke(explain, [*words, "--language", "fr"], input="06 39 98 00 01\n")
     assert said.exit_code == 0, said.output
-    assert "La personne s1 a retiré son consentement pour newsletter sur sms." in said.stdout
+    assert "La personne s1 a retiré son consentement pour newsletter par SMS." in said.stdout
     assert len(said.stdout.splitlines()) == 6
     shown = CliRunner().invoke(explain, [*words, "--json"], input=f"{A}\n")
     assert json.loads(shown.stdout)["verdict"]["reason"] == "withdrawn"

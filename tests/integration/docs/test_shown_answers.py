@@ -43,7 +43,7 @@ def test_what_differs_is_named(shown: str, answered: object, at: str) -> None:
 
 def test_text_may_differ_in_moments_alone() -> None:
     assert same_text("since 2026-11-26 at 16:31:46", "since\n2027-01-02 at 07:00:00\n")
-    assert same_text("depuis le 26 novembre 2026", "depuis le 1 août 2027")
+    assert same_text("depuis le 26 novembre 2026", "depuis le 1er août 2027")
     assert not same_text("since 2026-11-26", "until 2026-11-26")
 
 

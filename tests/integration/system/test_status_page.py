@@ -90,7 +90,7 @@ def test_an_address_is_explained_as_the_api_explains_it(browser: httpx.Client, s
     asked = {"form": form[1], "channel": "sms", "address": "06 39 98 40 55", "purpose": "promotions"}
     answer = browser.post("/status/explain?lang=fr", data=asked)
     assert answer.status_code == 200
-    assert "Cette adresse ne peut pas être contactée par sms pour promotions" in answer.text
+    assert "Cette adresse ne peut pas être contactée par SMS pour promotions" in answer.text
     assert "06 39 98 40 55" not in str(answer.url)
     wrong = browser.post("/status/explain?lang=en", data={**asked, "address": "not a number"})
     assert wrong.status_code == 422

@@ -39,8 +39,8 @@ def test_the_example_is_what_its_json_says() -> None:
 
 def test_in_french() -> None:
     assert explained("fr") == [
-        "Cette adresse ne peut pas être contactée par sms pour promotions (withdrawn).",
-        "La personne customer-4711 a retiré son consentement pour promotions sur sms.",
+        "Cette adresse ne peut pas être contactée par SMS pour promotions (retrait).",
+        "La personne customer-4711 a retiré son consentement pour promotions par SMS.",
         "Le choix compte à partir du 26 janvier 2026 à 07:59:58 UTC"
         " et a été enregistré le 26 janvier 2026 à 08:00:00 UTC dans la trace 4bf92f3577b34da6a3ce929d0e0e4736.",
         "Le moyen par lequel il a été recueilli n'est pas indiqué.",
@@ -49,11 +49,21 @@ def test_in_french() -> None:
     ]
 
 
+def test_in_french_nothing_is_a_name_of_ours() -> None:
+    given = {**EXAMPLE["deciding"], "status": "given", "evidence": GRANT["evidence"]}
+    others = [{**EXAMPLE["others"][0], "effect": "in_effect"}]
+    verdict = {**EXAMPLE["verdict"], "permitted": True, "reason": "given"}
+    lines = explained("fr", channel="voice", deciding=given | {"channel": "voice"}, verdict=verdict, others=others)
+    assert lines[0] == "Cette adresse peut être contactée par téléphone pour promotions (consentement donné)."
+    assert "avec la mention d'information newsletter-signup (2026-03)" in lines[3]
+    assert lines[5] == "1 autre décision concerne cette adresse, dont aucune remplacée."
+
+
 @pytest.mark.parametrize("language", ["en", "fr"])
 def test_an_address_without_decisions(language: Language) -> None:
     verdict = {**EXAMPLE["verdict"], "reason": "unknown", "since": None, "decision_id": None}
     lines = explained(language, verdict=verdict, deciding=None, others=[], receipts=[], age_seconds=None)
-    assert "(unknown)" in lines[0]
+    assert ("(unknown)" if language == "en" else "(aucune décision connue)") in lines[0]
 
 
 def test_a_permission_names_its_end_and_its_evidence() -> None:

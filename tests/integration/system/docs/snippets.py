@@ -25,7 +25,7 @@ _VARYING = (
     re.compile(r"[0-9a-f]{8}\.\.\.|[0-9a-f]{32}"),
     *(re.compile(rf"http://127\.0\.0\.1:\d+/{kind}/[\w-]+(\.\.\.)?") for kind in "pu"),
 )
-_MOMENT_OR_TRACE = re.compile(r"\d{4}-\d\d-\d\d|\d{1,2} [^\W\d]+ 20\d\d|\d\d:\d\d:\d\d|\b[0-9a-f]{32}\b")
+_MOMENT_OR_TRACE = re.compile(r"\d{4}-\d\d-\d\d|(?:1er|\d{1,2}) [^\W\d]+ 20\d\d|\d\d:\d\d:\d\d|\b[0-9a-f]{32}\b")
 
 
 @dataclass(frozen=True, kw_only=True)
