@@ -108,8 +108,8 @@ def test_each_question_of_a_page_has_a_notice_with_all_that_is_read_beside_it(tm
         promotions.title.fr,
         promotions.text.fr,
         f"Un oui prend fin de lui-même après {promotions.valid_days} jours.",
-        "Pouvons-nous vous écrire par e-mail ?",
-        f"Responsable de ces messages : {theme.controller}",
+        "Pouvons-nous vous écrire par e-mail\N{NO-BREAK SPACE}?",
+        f"Responsable de ces messages\N{NO-BREAK SPACE}: {theme.controller}",
     ]
     changed = promotions.model_copy(update={"valid_days": 30})
     assert found.version.startswith(f"{theme.notice.version}.")
