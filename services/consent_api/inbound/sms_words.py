@@ -99,7 +99,7 @@ _REACTION = (
     r"|(?:ha )?(?:messo mi piace a|amato)|gefallt|gefiel|vond leuk)"
 )
 ELIDED = re.compile(
-    r"\b([djlmnst])((?:appel|arret|ecri|embet|emmerd|enerv|enlev|ennuy|envo[iy]|harcel|importun|inscri|interess|oppos|oubli|sms|utilis)\w*)\b"
+    r"\b([djlmnst])((?:appel|arret|ecri|embet|emmerd|enerv|enlev|ennuy|envo[iy]|harcel|importun|inscri|interess|oppos|ote[rz]|oubli|sms|utilis)\w*)\b"
 )
 """French, without its apostrophe: menvoyez."""
 REACTION = re.compile(rf"^\W*{_REACTION}\s*[:a]?\s*(?:[“«„\"][^”»\"]*|['‘].*|[“«„\"].*[”»“\"]\W*)$", re.DOTALL)
