@@ -91,8 +91,6 @@ def read(text: str) -> Reading:
         return found
     if about is None and _SHOUTED.search(text) and not text.isupper() and "stop" in together:
         return Reading(meaning=Meaning.WITHDRAW, rule="shouted")
-    if about is None and text.isupper() and text.startswith("STOP"):
-        return Reading(meaning=Meaning.UNCLEAR, rule="shouted")
     if about is not None:
         return Reading(meaning=Meaning.UNCLEAR, rule="spoken about")
     if not whole:
@@ -150,8 +148,6 @@ def _without_negations(clause: str) -> str:
 
 
 _ING = re.compile(r"\w{2,}ing")
-
-
 _SHORTEST_SPLIT = 6
 """Letters of a keyword other than stop that is looked for in parts of it: af melden."""
 

@@ -105,7 +105,6 @@ ELIDED = re.compile(
 REACTION = re.compile(rf"^\W*{_REACTION}\s*[:a]?\s*(?:[“«„\"][^”»\"]*|['‘].*|[“«„\"].*[”»“\"]\W*)$", re.DOTALL)
 """A tap-back of a telephone: it quotes our message, whose text has the word STOP, to the end."""
 
-
 _OWN_KEYWORD = (
     r"(?:stop|stopp|stopall|unsub\w*|opt|optout|desabo\w*|desinscri\w*|arretez|baja|desuscri\w*|abmeld\w*|abbestell\w*|austragen"
     r"|afmeld\w*|uitschrijv\w*|cancel\w*|disiscri\w*|basta|paren|parar|smett\w*"
@@ -121,9 +120,11 @@ _PLEASE = r"(?:^|\b(?:svp|plait|merci|merci d|merci de|bonjour|erreur|desole|des
 _LEAD = r"^(?:(?!stopp?|unsub|arret|baja|basta)\w+ )?"
 """One word in front of a question."""
 _END_OF_IT = r"\b(?! (?:or|and|ou|ni|et|plus|ever|never|o|oder|of|en|mai|ne|e)\b)"
+"""Nothing goes on: not "now or ever"."""
 _OBJECT = r"(?:le|la|l|les|mon|ma|mes|cet|cette|un|une) (?!MSG|rien)\w+"
 """In French, what else is not to be sent: the parcel."""
 
+# What refusals are made of, in all of the languages: negations, contacts, removals, what is the person's, and ends.
 _NO = (
     r"(?:no|not|don|dont|dnt|never|nothing|without|ne|n|pas|plus?|aucun\w*|jamais|rien|ni|sans|kein\w*|nicht|nichts|nix|nie|ohne|non|nn|niente|nulla|nessun\w*|mai|senza|niet|niets|niks|geen|nooit|zonder|nunca|nada|sin"
     r"|basta|enough|genug|genoeg|assez|marre|inutile|rather|prefer\w*|liever)"
