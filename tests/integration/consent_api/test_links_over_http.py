@@ -564,6 +564,28 @@ def test_pages_cannot_be_framed_and_load_nothing(person: TestClient, client: Tes
         assert "form-action 'self'" in policy
 
 
+@pytest.mark.parametrize("meanwhile", ["nothing", "withdrawn"])
+def test_a_yes_is_renewed_by_the_person_and_no_other_way(
+    person: TestClient, client: TestClient, engine: Engine, meanwhile: str
+) -> None:  # R37
+    tomorrow = rfc3339(now_micros() + 86_400 * SECOND)
+    grant(client, address=EMAIL, expires_at=tomorrow)
+    path = preferences_path(client)
+    page = person.get(path).text
+    assert 'value="renew"' in page
+    if meanwhile == "withdrawn":
+        person.post(unsubscribe_path(client), data=ONE_CLICK)
+    renewed = person.post(path, data={"form": form_of(page), "action": "save", "email.promotions": "renew"})
+    # What was withdrawn since is not given again by a page from before.
+    assert renewed.status_code == (200 if meanwhile == "nothing" else 409)
+    assert permitted(client) is (meanwhile == "nothing")
+    if meanwhile == "nothing":
+        body = {"channel": "email", "purpose": "promotions", "address": EMAIL}
+        assert client.post("/v1/explain", json=body).json()["verdict"]["expires_at"] > tomorrow
+        assert recorded(engine)[-1].evidence["notice_id"] == "preference-centre.promotions.email"
+        assert 'value="renew"' not in person.get(path).text
+
+
 @pytest.mark.parametrize("meanwhile", ["nothing", "refused", "moved on"])
 def test_a_pause_ends_by_itself_unless_the_person_refuses_meanwhile(
     person: TestClient, client: TestClient, ledger: Ledger, owner_engine: Engine, meanwhile: str
