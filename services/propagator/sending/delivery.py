@@ -51,6 +51,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     queued_at: int
     attempts: int
     """Calls for this push, this one included."""
+    waits_since: int | None = None
+    """When a live revocation was recorded that has waited since, and was stated again meanwhile, micros."""
 
     @property
     def target(self) -> str:
@@ -129,7 +131,9 @@ class DeliveryPolicy:
         if planned is None or current.entry is None:
             return None
         self._check_tenant(current.entry)
+        waits_since = None
         if live_since is not None and live_since > current.fill_began_at and planned.state.action == SUPPRESS:
+            waits_since = live_since if live_since < planned.since else None
             planned = msgspec.structs.replace(planned, live=True, since=min(planned.since, live_since))
         row = current.delivered.get(target)
         return Delivery(
@@ -143,6 +147,7 @@ class DeliveryPolicy:
             fill_began_at=current.fill_began_at,
             queued_at=queued_at,
             attempts=max(attempts, planned.attempts) + 1,
+            waits_since=waits_since,
         )
 
     def build(self, delivery: Delivery) -> Push:
@@ -347,6 +352,8 @@ class DeliveryPolicy:
         since = latency_starts_at(planned.state, delivery.entry.written_at)
         if not planned.live:
             since = max(since, delivery.fill_began_at)
+        if delivery.waits_since is not None:
+            since = min(since, delivery.waits_since)
         latency = self._latency(
             self._destination.channel,
             self._destination.name,

@@ -85,6 +85,7 @@ def test_a_live_withdrawal_that_an_import_states_again_does_not_wait_behind_it()
         assert rig.state.stages(key(1)) == ["queued", "accepted", "effective"], "as for any live one"
         labels = {"channel": "sms", "class": "live", "action": "suppress"}
         assert rig.sample("latency_seconds_count", **labels) == 1
+        assert (rig.sample("latency_seconds_sum", **labels) or 0.0) >= 60.0, "since it was stated first"
         await rig.stop()
 
     virtually(scenario())
