@@ -69,6 +69,7 @@ class Endpoints:
         """For the terminal; secrets stay in the file."""
         rows = {
             "HTTP API": f"{self.api}  (description: {self.api}/docs)",
+            "console": f"{self.api}/console  (sign in with the API key below)",
             "gate": f"{self.gate}/v1/check",
             "status page": f"{self.status}/status",
             "Kafka": self.kafka,
@@ -92,4 +93,4 @@ def _replace(file: Path, text: str) -> None:
 def _without_password(url: str) -> str:
     scheme, _, rest = url.partition("://")
     credentials, at, host = rest.rpartition("@")
-    return f"{scheme}://{credentials.partition(':')[0]}{at}{host}"
+    return f"{scheme.partition('+')[0]}://{credentials.partition(':')[0]}{at}{host}"

@@ -1,6 +1,7 @@
 """What can go wrong on one machine.
 
 LocalStackError
++-- DirectoryInUseError   another process runs a system in the directory
 +-- DownloadFailedError   a package did not come, or differs from the lock file
 +-- NotSettledError       the demo's changes did not arrive in time
 +-- ProgramMissingError   a program or package that should be installed is not
@@ -13,6 +14,10 @@ from pathlib import Path
 
 class LocalStackError(Exception):
     """Base of all errors of the local stack; its text is meant for the terminal."""
+
+
+class DirectoryInUseError(LocalStackError):
+    """Another process runs a system in the directory; the text names the cure."""
 
 
 class DownloadFailedError(LocalStackError):

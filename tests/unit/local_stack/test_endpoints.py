@@ -1,5 +1,6 @@
 """What `consent-relay up` leaves behind for programs and shells."""
 
+import os
 import socket
 import subprocess
 from dataclasses import replace
@@ -9,8 +10,10 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from local_stack import directory_lock
 from local_stack.__main__ import demo, env, up
 from local_stack.endpoints import Endpoints
+from local_stack.errors import DirectoryInUseError
 
 ENDPOINTS = Endpoints(
     kafka="127.0.0.1:9092",
@@ -87,3 +90,38 @@ def test_a_shell_with_the_settings_of_one_system_starts_no_other(command: click.
     refused = CliRunner().invoke(command, ["--directory", str(tmp_path)], env={name: value})
     assert refused.exit_code == 1
     assert "use a shell without them" in refused.stderr
+
+
+@pytest.mark.parametrize("command", [up, demo])
+def test_a_second_system_does_not_start_in_the_directory_of_one_that_runs(
+    command: click.Command, tmp_path: Path
+) -> None:
+    (tmp_path / "ports.json").write_text('{"api": 1}')
+    held = directory_lock.hold(tmp_path)
+    try:
+        refused = CliRunner().invoke(command, ["--directory", str(tmp_path)])
+    finally:
+        os.close(held)
+    assert refused.exit_code == 1
+    assert f"a system runs in {tmp_path}: stop it" in refused.stderr
+    assert (tmp_path / "ports.json").read_text() == '{"api": 1}'
+
+
+def test_a_directory_is_held_while_it_is_cleared_and_free_afterwards(tmp_path: Path) -> None:
+    held = directory_lock.hold(tmp_path / "new")
+    (tmp_path / "new" / "servers").mkdir()
+    (tmp_path / "new" / "servers" / "data").write_text("")
+    (tmp_path / "new" / "endpoints.json").write_text("{}")
+    directory_lock.clear(tmp_path / "new")
+    assert [each.name for each in (tmp_path / "new").iterdir()] == ["lock"]
+    with pytest.raises(DirectoryInUseError):
+        directory_lock.hold(tmp_path / "new")
+    os.close(held)
+    os.close(directory_lock.hold(tmp_path / "new"))
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    refused = CliRunner().invoke(up, ["--directory", str(tmp_path / "file" / "below")])
+    assert refused.exit_code == 1
+    assert "name another --directory" in refused.stderr

@@ -10,9 +10,11 @@ _SERVERS_UMASK = 0o022
 
 
 def prepare_to_start(directory: Path) -> None:
-    """Raises ClickException in a shell that has the settings of another system, and where ``directory`` cannot be made
-    or written to."""
+    """Hold ``directory`` until this process ends. Raises ClickException in a shell that has the settings of another
+    system, and where another one runs in the directory, or it cannot be made or written to."""
+    from local_stack import directory_lock
     from local_stack.endpoints import SHELL_MARK
+    from local_stack.errors import DirectoryInUseError
 
     if SHELL_MARK in os.environ:
         raise click.ClickException(
@@ -20,8 +22,10 @@ def prepare_to_start(directory: Path) -> None:
         )
     os.umask(_SERVERS_UMASK)
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        directory_lock.hold(directory)
+    except DirectoryInUseError as error:
+        raise click.ClickException(str(error)) from None
     except OSError as error:
-        raise click.ClickException(f"{directory} cannot be made ({error.strerror}): name another --directory") from None
-    if not os.access(directory, os.W_OK | os.X_OK):
-        raise click.ClickException(f"{directory} cannot be written to: name another --directory")
+        raise click.ClickException(
+            f"{directory} cannot be written to ({error.strerror}): name another --directory"
+        ) from None

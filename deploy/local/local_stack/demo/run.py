@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import time
 from contextlib import closing
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from local_stack import directory_lock
 from local_stack.audit.live import audit
 from local_stack.demo.personal import write_sources
 from local_stack.demo.population import DECLARED_PURPOSES
@@ -31,7 +31,7 @@ def _clear(directory: Path) -> None:
     """Delete what an earlier demo left: its ledger would recognise a repeated seed's events."""
     if directory.exists():
         Servers(Supervisor(directory / "logs", report=print), directory / "servers").remove()
-        shutil.rmtree(directory)
+        directory_lock.clear(directory)
 
 
 def run(directory: Path, options: DemoOptions) -> int:
