@@ -68,4 +68,6 @@ class Scraper:
 
 def _shown(why: str) -> str:
     """The lines of a health page as one, without what has the shape of an address."""
-    return redact("; ".join(why.split("\n")).strip("; ")[:_SHOWN]) or "?"
+    line = "; ".join(why.split("\n")).strip("; ")
+    rest = " ..." if len(line) > _SHOWN else ""
+    return (redact(line[:_SHOWN]) or "?") + rest

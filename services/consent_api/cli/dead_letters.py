@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from consent_service.settings import KeyringSettings
 
 SERVICES = ("consent-api", "suppression", "propagator")
+_NOTHING = "nothing to replay: see dead-letters list --all"
 
 
 @click.group("dead-letters")
@@ -94,7 +95,7 @@ def replay(
         if not yes:
             found = sum(1 for _ in reader.letters(wanted))
             if not found:
-                raise click.ClickException("nothing to replay: see dead-letters list --all")
+                raise click.ClickException(_NOTHING)
             click.confirm(f"Replay {found} records?", abort=True)
         acts.record(
             Act.DEAD_LETTERS_REPLAYED, object_id=f"{len(places)} named" if places else _selected(service, reason)
@@ -118,8 +119,10 @@ def replay(
         raise click.ClickException(str(error)) from None
     except NotReplayedError as error:
         raise click.ClickException(f"{error}; what was replayed is marked, the same command does the rest") from None
+    if places and not done and not kept:
+        raise click.ClickException(_NOTHING)
     click.echo(f"{done} replayed, {kept} kept")
-    if kept or (places and not done):
+    if kept:
         raise SystemExit(1)
 
 

@@ -77,6 +77,8 @@ def republish(
     selection = pages.Selection(tenant=tenant, channel=channel, since=_micros(since), key_id=key_id)
     settings = load(DatabaseSettings)
     keyring = startup.keyring(settings)
+    if channel is not None and channel not in settings.channels:
+        raise click.BadParameter(f"there are {', '.join(settings.channels)}", param_hint="--channel")
     codec = connect_codec(settings, wait_seconds=10)
     refuse_without_access(settings, "republish")
     if key_id is not None and not any(key.id == key_id for keys in keyring.hash_keys.values() for key in keys):

@@ -62,6 +62,7 @@ def test_replay_puts_the_record_back_as_it_was_and_only_once(rig: Rig) -> None:
     replayed = [each for each in after if (each.partition(), each.offset()) not in known]
     assert sorted((each.key(), each.value(), each.partition()) for each in replayed) == wrong
     assert "0 replayed" in rig.run("dead-letters", "replay", "--every", "--reason", "invalid", "--yes")
+    assert "nothing to replay" in rig.run("dead-letters", "replay", "nowhere:0:1", "--yes", code=1)
     assert len(rig.records(rig.topics.inbound)) == len(after)
     assert len(places(rig.run("dead-letters", "list"))) == 1
     assert rig.run("dead-letters", "list", "--all").count("\treplayed 2") == 2

@@ -239,6 +239,7 @@ def test_a_run_that_is_not_of_everything_does_not_let_a_hash_key_be_promoted(
         empty.run("republish", "--channel", "sms")
         empty.run("republish", "--since", "2020-01-01T00:00:00Z")
         empty.run("republish", "--dry-run")
+        assert "there are sms, email, voice" in empty.run("republish", "--channel", "fax", "--dry-run", code=2)
         assert "republish --tenant acme" in empty.run("keyring", "promote", str(rotated), "acme", "h99", code=1)
 
 

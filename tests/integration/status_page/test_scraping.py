@@ -98,6 +98,10 @@ async def test_a_process_of_ours_answers(scraper: Scraper) -> None:
         assert await scraper.read(of) == Answer(
             samples={NAME: [Sample({}, 3.0)]}, not_ready="database: refuses [redacted]"
         )
+        health.set_ready("database", "restores " * 100)
+        answer = await scraper.read(of)
+        assert isinstance(answer, Answer)
+        assert answer.not_ready.endswith(" ...")
         health.set_ready("database")
         assert await scraper.read(of) == Answer(samples={NAME: [Sample({}, 3.0)]})
     finally:
