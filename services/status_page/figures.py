@@ -150,14 +150,17 @@ def _tiles(observed: Observed) -> list[Tile]:
     history = observed.history
     pushing = observed.silent_since(["propagator"])
     shares = [kept_share(history, name) for name in withdrawn_at(history)]
-    oldest = _greatest([history.now(questions.OLDEST, name) for name in history.groups(questions.OLDEST)])
     age = history.now(questions.LIST_AGE)
+    # What is not on the list yet, the propagator cannot count.
+    is_stale = age is not None and age > questions.STALE_SECONDS
+    pending = [history.now(questions.OLDEST, name) for name in history.groups(questions.OLDEST)]
+    oldest = None if is_stale else _greatest(pending)
     backlogs = [
         history.now(each, name)
         for each in (questions.BACKLOG_LIVE, questions.BACKLOG_BULK)
         for name in history.groups(each)
     ]
-    known = [each for each in backlogs if each is not None]
+    known = [] if is_stale else [each for each in backlogs if each is not None]
     kept = min((each for each in shares if each is not None), default=None)
     return [
         Tile(

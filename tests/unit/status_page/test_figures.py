@@ -93,6 +93,24 @@ def test_of_what_waits_for_longer_than_promised_only_revocations_count() -> None
     assert tool(figures(seen), "tool").kept == pytest.approx(90 / 100)
 
 
+@pytest.mark.parametrize(("age", "known"), [(1.0, True), (29.0, True), (31.0, False)])
+def test_what_tools_have_to_learn_is_not_known_while_the_list_is_too_old(age: float, known: bool) -> None:
+    targets = [Target(name=each, process=each, url=f"http://{each}:1") for each in ("propagator", "lag")]
+    seen = Observed(targets, stages(TOPICS), interval=5.0)
+    of = {"destination": "tool", "class": "live"}
+    pushing = {
+        "consent_relay_propagation_oldest_pending_revocation_seconds": [Sample(of, 0.0)],
+        "consent_relay_propagation_backlog": [Sample({**of, "kind": "suppress"}, 0.0)],
+        "consent_relay_propagation_breaker_open": [Sample({"destination": "tool"}, 0.0)],
+    }
+    listed = {"consent_relay_list_resolved_age_seconds": [Sample({"channel": "sms", "lane": "live"}, age)]}
+    seen.add({"propagator": Answer(samples=pushing), "lag": Answer(samples=listed)}, at=BEGAN, elapsed=0.0)
+    tiles = {each.name: each for each in figures(seen).tiles}
+    assert tiles["list"].value == age
+    assert (tiles["oldest"].value, tiles["backlog"].value) == ((0.0, 0.0) if known else (None, None))
+    assert {tiles["oldest"].level, tiles["backlog"].level} == {"good" if known else "unknown"}
+
+
 @pytest.mark.long
 def test_a_stage_of_a_silent_process_has_no_answer_since(faulty: Figures) -> None:
     of_list = next(each for each in faulty.stages if each.name == "list")
