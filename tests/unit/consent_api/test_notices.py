@@ -107,7 +107,7 @@ def test_each_question_of_a_page_has_a_notice_with_all_that_is_read_beside_it(tm
     assert found.text.splitlines() == [
         promotions.title.fr,
         promotions.text.fr,
-        f"Un oui prend fin de lui-même après {promotions.valid_days} jours.",
+        f"Un oui prend fin de lui-même après {promotions.valid_days} jours au plus tard.",
         "Pouvons-nous vous écrire par e-mail\N{NO-BREAK SPACE}?",
         f"Responsable de ces messages\N{NO-BREAK SPACE}: {theme.controller}",
     ]
