@@ -189,7 +189,7 @@ def test_the_commands_do_the_same(
 ) -> None:
     monkeypatch.setenv("CONSENT_RELAY_API_DATABASE", service.render_as_string(hide_password=False))
     monkeypatch.setenv("CONSENT_RELAY_KEYRING_FILE", str(keyring_file))
-    monkeypatch.setattr(app, "connect_ledger", lambda _: rig.ledger)
+    monkeypatch.setattr(app, "connect_ledger", lambda _, **__: rig.ledger)
 
     def run(*words: str, code: int = 0, typed: str = "") -> str:
         result = CliRunner().invoke(command, [*words], input=typed)

@@ -23,7 +23,7 @@ from consent_service.clock import now_micros
 def run(ledger: Ledger, service: URL, keyring_file: Path, monkeypatch: pytest.MonkeyPatch) -> CommandRun:
     monkeypatch.setenv("CONSENT_RELAY_API_DATABASE", service.render_as_string(hide_password=False))
     monkeypatch.setenv("CONSENT_RELAY_KEYRING_FILE", str(keyring_file))
-    monkeypatch.setattr(app, "connect_ledger", lambda _: ledger)
+    monkeypatch.setattr(app, "connect_ledger", lambda _, **__: ledger)
     return CommandRun()
 
 

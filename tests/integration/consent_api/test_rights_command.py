@@ -24,7 +24,7 @@ A = "+33639980001"
 def run(ledger: Ledger, service: URL, keyring_file: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setenv("CONSENT_RELAY_API_DATABASE", service.render_as_string(hide_password=False))
     monkeypatch.setenv("CONSENT_RELAY_KEYRING_FILE", str(keyring_file))
-    monkeypatch.setattr(app, "connect_ledger", lambda _: ledger)
+    monkeypatch.setattr(app, "connect_ledger", lambda _, **__: ledger)
     return lambda *arguments, typed="": CliRunner().invoke(command, list(arguments), input=typed)
 
 
