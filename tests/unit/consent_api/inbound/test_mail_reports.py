@@ -245,6 +245,22 @@ def test_what_the_other_server_answered_counts_where_the_status_is_general(
     assert read(_of_parts("report", ("message/delivery-status", report)).encode()) == [(kind, "person@example.com")]
 
 
+HEAVY = {
+    "a parameter": 'multipart/mixed; a="' + '\\";' * 80_000,
+    "many parts": "multipart/mixed; boundary=b\n\n" + "--b\nContent-Type: multipart/mixed; boundary=b\n\n" * 3_000,
+}
+"""Content types that the parser of mails reads in minutes, or not at all."""
+
+
+@each_of("name", HEAVY)
+def test_a_content_type_in_an_encoded_block_is_not_parsed(name: str) -> None:
+    content = f"{block()}\nContent-Type: {HEAVY[name]}"
+    began = time.process_time()
+    found = read(_of_parts("report", _encoded("message/delivery-status", content, "base64")).encode())
+    assert found == [(HARD, "person@example.com")]
+    assert time.process_time() - began < 2
+
+
 def test_a_returned_header_alone_will_do() -> None:
     report = arf("", OURS).replace(b"message/rfc822", b"text/rfc822-headers")
     assert read(report) == [(COMPLAINT, LINKED)]
