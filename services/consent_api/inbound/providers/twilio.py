@@ -71,14 +71,19 @@ def _require(signature: str, signed: str, webhook: Webhook, account: Account) ->
 
 
 def _urls(public: str, query: str) -> list[str]:
-    """The URL as Twilio may have signed it: with its port and without."""
+    """The URL as Twilio may have signed it: with its port and without, with a slash at its end and without."""
     parts = urllib.parse.urlsplit(public)
     host = parts.netloc.rpartition("@")[2]
     name, separator, port = host.rpartition(":")
     if not separator or not port.isdecimal():
         name, port = host, ""
     hosts = [name, f"{name}:{port or ('443' if parts.scheme == 'https' else '80')}"]
-    return [urllib.parse.urlunsplit((parts.scheme, each, parts.path, query or parts.query, "")) for each in hosts]
+    path = parts.path.removesuffix("/")
+    return [
+        urllib.parse.urlunsplit((parts.scheme, each, ending, query or parts.query, ""))
+        for each in hosts
+        for ending in (path, f"{path}/")
+    ]
 
 
 def _payload(fields: Mapping[str, str]) -> Payload:

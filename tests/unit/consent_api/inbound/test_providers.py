@@ -427,9 +427,9 @@ def test_twilio_s_own_example() -> None:
     assert refused.value.reason is RefusedWebhook.UNREADABLE  # signed well, and about a call
 
 
-@pytest.mark.parametrize("signed_url", [URL, URL.replace(".com/", ".com:443/")])
-@pytest.mark.parametrize("configured", [URL, URL.replace(".com/", ".com:443/")])
-def test_twilio_signs_the_url_with_its_port_or_without(signed_url: str, configured: str) -> None:
+@pytest.mark.parametrize("signed_url", [URL, f"{URL}/", URL.replace(".com/", ".com:443/")])
+@pytest.mark.parametrize("configured", [URL, f"{URL}/", URL.replace(".com/", ".com:443/")])
+def test_twilio_signs_the_url_with_its_port_and_a_slash_or_without(signed_url: str, configured: str) -> None:
     request = sent.twilio_reply("stop", token=TOKEN, url=signed_url)
     assert only(read("twilio", request, url=configured)).kind is Kind.REPLY
 
