@@ -154,6 +154,30 @@ def test_what_outlives_an_erasure_is_shown(client: TestClient, owner_engine: Eng
     assert found["addresses"] == []
 
 
+def test_requests_and_holds_of_another_who_named_the_number_too_are_theirs(client: TestClient, ledger: Ledger) -> None:
+    number = {"channel": "sms", "address": A}
+    decide(client, "withdrawn", subject_ref="s1", address=A)
+    for who in ({"subject_ref": "neighbour"}, {"subject_ref": "s1"}, {}):
+        name = who.get("subject_ref", "the number")
+        assert client.post("/v1/rights/holds", json={**who, **number, "reason": name}).status_code == 201
+        body = {"kind": "access", **who, **number, "identity_note": f"seen: {name}"}
+        opened = client.post("/v1/rights/requests", json=body, headers={"Idempotency-Key": str(uuid4())})
+        assert opened.status_code == 201, opened.text
+
+    def shown(found: dict[str, Any]) -> list[tuple[list[str], int]]:
+        return [([each["reason"] for each in found["holds"]], len(found["requests"]))]
+
+    assert shown(held(client, subject_ref="s1", **number)) == [(["s1", "the number"], 2)]
+    assert shown(held(client, subject_ref="neighbour")) == [(["neighbour"], 1)]
+    assert shown(by_address(client, A)) == [(["s1", "the number"], 2)], "of the one subject that it is linked to"
+    proven = PersonRef(tenant="acme", channel="sms", address=A)
+    export = reading.Export(
+        ledger.transact, ledger.context.keyring, proven, theme=Theme(name="acme"), language="en", names_subject=False
+    )
+    assert [each.reason for each in export.head.holds] == ["the number"]
+    assert len(export.head.requests) == 1
+
+
 def test_another_person_at_the_address_shows_only_in_what_they_decide(
     client: TestClient, owner_engine: Engine, keyring: Keyring
 ) -> None:

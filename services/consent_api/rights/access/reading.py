@@ -22,6 +22,7 @@ from consent_api.http.models import Evidence
 from consent_api.ledger import addresses, database, subjects
 from consent_api.ledger.addresses import live_key_ids
 from consent_api.ledger.current import CurrentDecisions
+from consent_api.ledger.erased import subject_keys
 from consent_api.ledger.lanes import MARK
 from consent_api.ledger.rows import decision_of
 from consent_api.links.theme import Theme
@@ -80,9 +81,12 @@ WHERE tenant = :tenant AND register IN (SELECT register FROM register_loads WHER
   AND address_id = ANY(CAST(:ids AS bigint[]))
 ORDER BY register, address_id, purpose
 """)
+# Those of the subject, and those of no one but the person: the same number may be of another subject's hold.
 _HOLDS = text("""
 SELECT reason, set_at, until, released_at FROM legal_holds
-WHERE tenant = :tenant AND person_keys && CAST(:keys AS text[]) ORDER BY set_at, hold_id
+WHERE tenant = :tenant
+  AND (person_keys && CAST(:subject_keys AS text[]) OR person_keys <@ CAST(:keys AS text[]))
+ORDER BY set_at, hold_id
 """)
 _PAUSES = text("""
 SELECT channel, purpose, paused_at, ends_at, expires_at FROM pauses
@@ -236,6 +240,8 @@ class Export:
         subject_ref = subject.subject_ref if subject is not None else None
         others = self._decided_by_another(connection, found, subject_ref)
         retained = self._retained(connection, found)
+        # Whose requests and holds are shown: one that names another subject came with the number of both.
+        named = person.subject_ref or (subject_ref if self._names_subject else None)
         holds = [
             model.HeldHold(
                 reason=row.reason,
@@ -243,7 +249,14 @@ class Export:
                 until=rfc3339_or_none(row.until),
                 released_at=rfc3339_or_none(row.released_at),
             )
-            for row in connection.execute(_HOLDS, {"tenant": person.tenant, "keys": person.keys(keyring)})
+            for row in connection.execute(
+                _HOLDS,
+                {
+                    "tenant": person.tenant,
+                    "subject_keys": [] if named is None else list(subject_keys(keyring, person.tenant, named)),
+                    "keys": person.keys(keyring),
+                },
+            )
         ]
         return found, model.Head(
             version=model.VERSION,
@@ -272,7 +285,9 @@ class Export:
                 )
             ],
             requests=[
-                _held_request(each) for each in requests.of_person(connection, keyring, person, most=MOST_REQUESTS)
+                _held_request(each)
+                for each in requests.of_person(connection, keyring, person, most=MOST_REQUESTS)
+                if each.person is not None and each.person.subject_ref in (None, named)
             ],
             decided_by_another=others,
             retained_proofs=retained,
