@@ -34,7 +34,7 @@ from consent_api.http import (
 from consent_api.http import inbound as inbound_routes
 from consent_api.http.dependencies import RequestDependencies
 from consent_api.http.examples import EXAMPLES
-from consent_api.http.group_commit import GroupCommit
+from consent_api.http.group_commit import MAX_LOCK_WAITERS, GroupCommit
 from consent_api.http.lane_monitor import LaneMonitor
 from consent_api.http.metrics import ApiMetrics, LaneMetrics
 from consent_api.http.metrics_middleware import RequestMetricsMiddleware
@@ -136,6 +136,7 @@ def create_app(
     tenants = frozenset(ledger.context.keyring.tenants)
     # One that shares them with no other tenant may have all.
     turns = TenantTurns(shared_threads if len(tenants) == 1 else max(1, shared_threads - 1))
+    lock_waiters = max(1, min(MAX_LOCK_WAITERS, shared_threads - 1))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -162,7 +163,7 @@ def create_app(
         turns=turns,
         access_tokens=access_tokens,
     )
-    commits = GroupCommit(ledger, turns=turns, on_bulk=metrics.by_bulk.inc)
+    commits = GroupCommit(ledger, turns=turns, lock_waiters=lock_waiters, on_bulk=metrics.by_bulk.inc)
     app.include_router(decisions.routes(ledger, rules, metrics, dependencies, commits, bulk_threads=bulk_threads))
     withdrawals = spoken.SpokenWithdrawals(ledger, rules, metrics, commits)
     app.include_router(spoken.routes(withdrawals, dependencies))
@@ -200,7 +201,7 @@ def create_app(
     )
     app.include_router(erasure_api.routes(ledger, rules, dependencies, notify_seconds=notify_seconds))
     if inbound is not None:
-        receiver = Receiver(ledger, rules, inbound, on_bulk=metrics.by_bulk.inc)
+        receiver = Receiver(ledger, rules, inbound, on_bulk=metrics.by_bulk.inc, turns=turns, lock_waiters=lock_waiters)
         app.router.routes[:0] = inbound_routes.routes(receiver, inbound)
     app.add_middleware(CopiedPathMiddleware)
     app.add_middleware(RequestMetricsMiddleware, metrics=metrics)

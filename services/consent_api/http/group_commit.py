@@ -50,10 +50,12 @@ class GroupCommit:
         ledger: Ledger,
         *,
         turns: TenantTurns | None = None,
+        lock_waiters: int = MAX_LOCK_WAITERS,
         on_bulk: Callable[[], None] = lambda: None,
         rest: float = 0.0,
     ) -> None:
-        """Without `turns` those that are retried individually wait for threads in the order in which they came.
+        """Without `turns` those that are retried individually wait for threads in the order in which they came; so many
+        of them at once wait there for locks as `lock_waiters` says.
         `on_bulk` is called for each grouped submission that went by the bulk lane. After a shared transaction the
         next begins `rest` times as long later as that one took: others' commits do not wait behind its flush of the
         write-ahead log, and the groups become larger and fewer."""
@@ -64,7 +66,7 @@ class GroupCommit:
         self._waiting: deque[_Waiting] = deque()
         self._writer: asyncio.Task[None] | None = None
         self._individual: dict[_Key, asyncio.Task[None]] = {}
-        self._lock_waiters = anyio.CapacityLimiter(MAX_LOCK_WAITERS)
+        self._lock_waiters = anyio.CapacityLimiter(lock_waiters)
         self._thread = anyio.CapacityLimiter(1)
         """Of its own: when all others wait for locks, the writer goes on."""
 
@@ -143,14 +145,16 @@ class GroupCommit:
     async def _write_individually(self, submission: Submission, done: asyncio.Future[Completed]) -> None:
         """Most can be recorded at once. Those that do have to wait for a lock take some of the threads, never all."""
         outcome: Outcome | Exception
+        turn = self._turns.of(submission.request.tenant)
         try:
             try:
-                async with self._turns.of(submission.request.tenant):
+                async with turn:
                     (outcome,) = await anyio.to_thread.run_sync(
                         self._commit, [submission], Lane.LIVE, GROUP_LOCK_TIMEOUT_MS
                     )
             except (LedgerContendedError, TransactionTooLongError):
-                async with self._lock_waiters:
+                # The turn first: who waits for it keeps no other tenant's from waiting for its lock.
+                async with turn, self._lock_waiters:
                     outcome = await anyio.to_thread.run_sync(self._commit_live, submission)
         except Exception as failure:
             outcome = failure

@@ -26,7 +26,8 @@ from consent_api.errors import (
     WebhookNotRecordedError,
     WebhookRefusedError,
 )
-from consent_api.http.group_commit import MAX_GROUP_SIZE, GroupCommit
+from consent_api.http.group_commit import MAX_GROUP_SIZE, MAX_LOCK_WAITERS, GroupCommit
+from consent_api.http.tenant_turns import TenantTurns
 from consent_api.inbound.certificates import Certificates, fetch
 from consent_api.inbound.metrics import ACCEPTED, UNAVAILABLE, InboundMetrics
 from consent_api.inbound.providers.base import Account, InboundEvent, Kind, Payload, Webhook
@@ -78,8 +79,16 @@ class Receiver:
     """For one event loop."""
 
     def __init__(
-        self, ledger: Ledger, rules: ValidationRules, inbound: Inbound, *, on_bulk: Callable[[], None]
+        self,
+        ledger: Ledger,
+        rules: ValidationRules,
+        inbound: Inbound,
+        *,
+        on_bulk: Callable[[], None],
+        turns: TenantTurns | None = None,
+        lock_waiters: int = MAX_LOCK_WAITERS,
     ) -> None:
+        """`turns` and `lock_waiters`: as for `GroupCommit`."""
         self._ledger = ledger
         self._rules = rules
         self._metrics = inbound.metrics
@@ -89,7 +98,7 @@ class Receiver:
         self._links = Links(lambda: ledger.context.keyring)
         self._certificates = Certificates(inbound.fetch)
         # Of its own: a storm of webhooks waits for its own writer, and delays no decision of another way in.
-        self._commits = GroupCommit(ledger, on_bulk=on_bulk, rest=_REST)
+        self._commits = GroupCommit(ledger, turns=turns, lock_waiters=lock_waiters, on_bulk=on_bulk, rest=_REST)
         self._reports = ReportCommits(ledger)
         self._fetches: defaultdict[str, anyio.CapacityLimiter] = defaultdict(lambda: anyio.CapacityLimiter(_FETCHES))
         # The others wait here, and not in the queue of the event loop, where decisions would wait behind them. A source
