@@ -38,6 +38,8 @@ READY, WAITING, DUE = b"r", b"w", b"d"
 _INT64 = struct.Struct(">Q")
 _ENTRY_HEADER = struct.Struct(">QQ?B")
 _MAX_INT64 = 2**63 - 1
+NEVER = _MAX_INT64
+"""The `not_before` of a push that is not to be found by time: its address has to be planned first."""
 _encode_keys = msgspec.msgpack.Encoder().encode
 _decode_keys = msgspec.msgpack.Decoder(list[bytes]).decode
 

@@ -208,3 +208,8 @@ def pending_of(address_key: str, planned: Plan) -> list[PendingPush]:
 def unplanned(address_key: str, since: int) -> PendingPush:
     """The row of an address that cannot be planned now: live, as it may be a withdrawal. It is planned again later."""
     return PendingPush(address_key=address_key, target="", kind="record", live=True, since=since)
+
+
+def is_unplanned(push: PendingPush) -> bool:
+    """Whether it is the row of `unplanned`: no other record work is live."""
+    return push.live and push.kind == "record"

@@ -28,7 +28,14 @@ from propagator.desired.model import SUPPRESS, DeliveredTarget, ListEntry
 from propagator.sending.ports import Kind, PendingPush
 from propagator.state import layout
 from propagator.state.layout import PendingKey, StoredEntry
-from propagator.state.planning import PlannedDestination, RecordDecoder, pending_of, plan_address, unplanned
+from propagator.state.planning import (
+    PlannedDestination,
+    RecordDecoder,
+    is_unplanned,
+    pending_of,
+    plan_address,
+    unplanned,
+)
 from propagator.state.rows import DestinationFill, parse_row_key
 
 log = logging.getLogger(__name__)
@@ -487,7 +494,8 @@ class PartitionTables:
             row = self._decode_delivered(name, rows[layout.delivered_key(name, address_key)], read_at)
             indexed = layout.unpack_pending_keys(rows[layout.pending_keys_key(name, address_key)])
             planned = self._still_live(name, self._plan(destination, address_key, entries[at], row, since), indexed)
-            self._index(name, address_key, planned, indexed, writes, counted)
+            kept = self._kept(name, address_key, planned, indexed)
+            self._index(name, address_key, [*planned, *kept], indexed, writes, counted)
             undurable = self._undurable(name, address_key)
             if undurable is not None and undurable != row:
                 # The index follows the topics alone; what is delivered and not read back yet is what counts, and where
@@ -584,14 +592,32 @@ class PartitionTables:
         states it again, at a later time, replaces it in the entry: an import would make it bulk."""
         if not planned or not indexed:
             return planned
-        fill = self._fills.get(name)
-        since = layout.live_revocations(indexed, after=0 if fill is None else fill.began_at)
+        since = self._live_since(name, indexed)
         return [
             msgspec.structs.replace(push, live=True, since=min(push.since, since[push.target]))
             if push.kind == SUPPRESS and push.target in since
             else push
             for push in planned
         ]
+
+    def _kept(
+        self, name: str, address_key: str, planned: Sequence[PendingPush], indexed: Sequence[bytes]
+    ) -> list[PendingPush]:
+        """The live revocations of an address that cannot be planned now: they stay pending until it is known that they
+        are not. No sender finds them: it could not plan the address either."""
+        if not any(map(is_unplanned, planned)):
+            return []
+        return [
+            PendingPush(
+                address_key=address_key, target=target, kind=SUPPRESS, live=True, since=since, not_before=layout.NEVER
+            )
+            for target, since in self._live_since(name, indexed).items()
+        ]
+
+    def _live_since(self, name: str, indexed: Sequence[bytes]) -> dict[str, int]:
+        """By target: since when a live revocation of since the last fill is pending."""
+        fill = self._fills.get(name)
+        return layout.live_revocations(indexed, after=0 if fill is None else fill.began_at)
 
     def _index(
         self,

@@ -21,7 +21,7 @@ from consent_service import trace_context
 from consent_service.trace_context import TraceContext, begin
 from consent_state import Batch, Position, StateStore, TopicPartition
 from propagator.desired.model import Action, DeliveredTarget, DestinationRules, Purposes, RetryState
-from propagator.sending.ports import PendingPush
+from propagator.sending.ports import Kind, PendingPush
 from propagator.state import layout
 from propagator.state.destination_state import TableDestinationState
 from propagator.state.overlay import UndurableRow
@@ -35,6 +35,8 @@ from tests.support.waiting import until
 
 LIST, STATE, RESOLVED = "suppression.sms.v1", "propagation.state.default.v1", "suppression.resolved.v1"
 MAIL = "suppression.email.v1"
+FOREIGN_ID = 99
+"""Of a schema that another writer registered."""
 TOPICS = TableTopics(lists={LIST: "sms"}, state=STATE, resolved=RESOLVED)
 
 
@@ -49,7 +51,7 @@ class Ids:
     def schemas_of(self, subject: str) -> dict[int, str]:
         if self.unavailable:
             raise RegistryUnavailableError("unavailable")
-        return {}
+        return {FOREIGN_ID: schemas.schema_text("SuppressionEntry")}
 
 
 class Message:
@@ -170,12 +172,13 @@ class Bench:
         tenant: str = "acme",
         sealed: bytes | None = b"s",
         erased_at: int | None = None,
+        status: str = "withdrawn",
     ) -> bytes:
         decision = Decision(
             decision_id=str(uuid4()),
             subject_ref="s",
             purpose=purpose,
-            status="withdrawn",
+            status=status,
             effective_at=recorded_at,
             recorded_at=recorded_at,
             bulk=bulk,
@@ -326,6 +329,103 @@ def test_a_live_revocation_that_an_import_states_again_stays_live_until_it_is_de
     bench.apply(STATE, bench.fill(100))
     bench.scan()
     assert bench.tables.counts("crm")[True, "suppress"] == 0, "what is older than a fill is bulk"
+
+
+def restate_unreadably(bench: Bench, key: str) -> None:
+    """An import, while the registry does not answer for its schema."""
+    bench.ids.unavailable = True
+    offered = bench.apply(LIST, (key, foreign_schema(bench.entry(key, 60, bulk=True))), bulk=True).offers["crm"]
+    assert [(each.kind, each.target) for each in offered] == [("record", "")]
+
+
+def retry_unplanned(bench: Bench) -> list[PendingPush]:
+    bench.pass_seconds(10)
+    return bench.tables.retry_unplanned(500).get("crm", [])
+
+
+def oldest_live(bench: Bench) -> int | None:
+    return bench.tables.oldest("crm", live=True, kind="suppress")
+
+
+def test_a_live_revocation_stays_live_while_what_states_it_again_cannot_be_planned(bench: Bench) -> None:  # R46
+    bench.apply(LIST, ("h1.a", bench.entry("h1.a", 50)))
+    restate_unreadably(bench, "h1.a")
+    unplanned = {(True, "suppress"): 1, (True, "record"): 1}
+    for _ in range(2):
+        assert bench.tables.counts("crm") == unplanned
+        assert oldest_live(bench) == 50
+        assert (bench.pending(), bench.due(2**62)) == ([], []), "a sender could not plan it either"
+        bench.reopen(planned("crm", fingerprint="of another mapping"))
+        assert bench.tables.counts("crm") == unplanned, "counted as before a restart"
+        bench.scan()
+        assert [each.kind for each in retry_unplanned(bench)] == ["record"]
+    bench.ids.unavailable = False
+    assert [(each.kind, each.live, each.since) for each in retry_unplanned(bench)] == [("suppress", True, 50)]
+    assert [(each.target, each.since) for each in bench.pending()] == [("news", 50)]
+    assert bench.due(2**62) == [], "it is found once"
+    assert bench.tables.counts("crm") == {(True, "suppress"): 1}
+    assert retry_unplanned(bench) == []
+    bench.apply(STATE, bench.row("h1.a", bench.last_decision))
+    assert (bench.tables.counts("crm"), oldest_live(bench)) == ({}, None)
+
+
+def test_a_live_revocation_that_backed_off_stays_live_over_an_entry_that_cannot_be_planned(bench: Bench) -> None:  # R46
+    bench.apply(LIST, ("h1.a", bench.entry("h1.a", 50)))
+    bench.apply(STATE, bench.failed("h1.a", bench.last_decision, retry_at=900))
+    assert [each.not_before for each in bench.due(2**62)] == [900]
+    restate_unreadably(bench, "h1.a")
+    assert (bench.tables.counts("crm")[True, "suppress"], oldest_live(bench), bench.due(2**62)) == (1, 50, [])
+    bench.ids.unavailable = False
+    retry_unplanned(bench)
+    assert bench.tables.counts("crm") == {(True, "suppress"): 1}
+    assert [(each.address_key, each.since) for each in (*bench.pending(), *bench.due(2**62))] == [("h1.a", 50)]
+
+
+def test_a_live_revocation_stays_live_over_an_entry_at_which_planning_fails(bench: Bench) -> None:  # R46
+    bench.apply(LIST, ("h1.a", bench.entry("h1.a", 50)))
+    bench.apply(LIST, ("h1.a", bench.entry("h1.a", 60, bulk=True, purpose="a\0b")), bulk=True)
+    assert bench.events.failed == ["crm"]
+    assert bench.tables.counts("crm") == {(True, "suppress"): 1, (True, "record"): 1}
+    bench.apply(LIST, ("h1.a", bench.entry("h1.a", 70, bulk=True)), bulk=True)
+    assert [each.since for each in bench.pending()] == [50]
+    assert bench.tables.counts("crm") == {(True, "suppress"): 1}
+
+
+ENDS: dict[str, dict[tuple[bool, Kind], int]] = {
+    "its own delivery": {(False, "record"): 1},
+    "delivery": {},
+    "permission": {(True, "permit"): 1},
+    "fill": {(False, "suppress"): 1},
+    "erasure": {},
+}
+"""What ends a pending live revocation, and what is pending then, by class and kind. After its own delivery the target
+takes over the decision that states it again."""
+
+
+@pytest.mark.parametrize("ended_by", ENDS)
+def test_a_live_revocation_that_could_not_be_planned_ends_as_any(bench: Bench, ended_by: str) -> None:
+    bench.reopen(planned("crm", push_permissions=True))
+    bench.apply(LIST, ("h1.a", bench.entry("h1.a", 50)))
+    own = bench.last_decision
+    restate_unreadably(bench, "h1.a")
+    match ended_by:
+        case "its own delivery":
+            bench.apply(STATE, bench.row("h1.a", own))
+        case "delivery":
+            bench.apply(STATE, bench.row("h1.a", bench.last_decision))
+        case "permission":
+            bench.apply(LIST, ("h1.a", foreign_schema(bench.entry("h1.a", 70, status="given"))))
+        case "fill":
+            bench.apply(STATE, bench.fill(100))
+            bench.scan()
+            assert oldest_live(bench) is None, "what is older than a fill is bulk"
+        case "erasure":
+            bench.apply(LIST, ("h1.a", None))
+    bench.ids.unavailable = False
+    retry_unplanned(bench)
+    assert bench.tables.counts("crm") == ENDS[ended_by]
+    bench.reopen(planned("crm", push_permissions=True))
+    assert bench.tables.counts("crm") == ENDS[ended_by]
 
 
 @pytest.mark.parametrize("others", [0, PLANNED_AT_ONCE])
@@ -487,13 +587,18 @@ def unknown_schema(value: bytes) -> bytes:
     return value[:1] + b"\x7f\xff\xff\xff" + value[5:]
 
 
+def foreign_schema(value: bytes) -> bytes:
+    return value[:1] + FOREIGN_ID.to_bytes(4, "big") + value[5:]
+
+
 def test_an_entry_of_a_schema_that_the_registry_does_not_know_becomes_a_dead_letter_after_minutes(
     bench: Bench,
 ) -> None:  # R10
     bench.apply(LIST, ("h1.a", bench.entry("h1.a", 50)))
     bench.apply(LIST, ("h1.a", unknown_schema(bench.entry("h1.a", 60))))
     bench.apply(LIST, ("h1.b", bench.entry("h1.b", 70)))
-    assert bench.tables.counts("crm") == {(True, "record"): 1, (True, "suppress"): 1}, "another one goes out"
+    assert bench.tables.counts("crm") == {(True, "record"): 1, (True, "suppress"): 2}
+    assert [each.address_key for each in bench.pending()] == ["h1.b"], "another one goes out"
     assert bench.tables.without_schema == {"crm"}
     for _ in range(59):
         bench.pass_seconds(5)
@@ -749,7 +854,7 @@ def test_later_changes_of_an_erased_entry_are_not_compacted_again(bench: Bench) 
 def test_an_entry_of_another_schema_counts_as_erased(bench: Bench) -> None:
     store_secret(bench)
     value = bench.entry("h1.a", 70)
-    bench.apply(LIST, ("h1.a", b"\0\0\0\0\x63" + value[5:]))
+    bench.apply(LIST, ("h1.a", foreign_schema(value)))
     assert bench.tables.store.compact() == 1
 
 
