@@ -12,14 +12,18 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import zip_longest
 
 from consent_api.inbound import sms_words as words
 
 LONGEST = 1_600
 """Characters that are read: what Twilio takes for one message. What is behind them is in doubt."""
 _LONGEST_WORD = 24
+_NOT_ALL_OF_IT = "good"
+"""Before words that are not all that is said. Of praise: that they speak of our messages is no complaint about them."""
 _SHORT = 6
 """Words within which a keyword at either end speaks for the whole clause."""
 
@@ -81,9 +85,10 @@ def read(text: str) -> Reading:
     about = words.INSTRUCTION.search(_words(plain))
     clauses = [known for clause in _CLAUSE.split(plain) if (known := _words(clause))]
     together = " ".join(left for clause in clauses if (left := _without_negations(clause)))
-    variants = dict.fromkeys([*clauses, together, *(words.POLITE.sub("", clause) for clause in [*clauses, together])])
+    pieces = [piece for clause in [*clauses, together] for piece in _pieces(clause)]
+    variants = dict.fromkeys([*pieces, *(words.POLITE.sub("", piece) for piece in pieces)])
     found = min(
-        (_clause(clause, about=about is not None) for clause in variants if clause),
+        (_clause(piece, about=about is not None) for piece in variants if piece),
         key=lambda reading: _RANK[reading.meaning],
         default=_NOTHING,
     )
@@ -136,6 +141,21 @@ def _clause(clause: str, *, about: bool) -> Reading:
     if words.RESTART.search(left) or (said and all(word in words.START for word in said)):
         return Reading(meaning=Meaning.START, rule="start")
     return _NOTHING
+
+
+def _pieces(clause: str) -> Iterator[str]:
+    """The clause, and what is behind each negation or complaint in it, by itself: "don't forget to", and "remove me".
+
+    A negation takes the next words with it. Where they are a request of their own, it must not be lost.
+    """
+    yield clause
+    for pattern in (words.KEEP, words.NOT_ARRIVED, words.OTHER_STOPS):
+        taken = list(pattern.finditer(clause))
+        for found, following in zip_longest(taken, taken[1:]):
+            end = following.start() if following is not None else len(clause)
+            behind = found.end() if found.lastindex is None else found.start(found.lastindex)
+            if behind < end:
+                yield from _pieces(f"{_NOT_ALL_OF_IT} {clause[behind:end].strip()}")
 
 
 def _without_negations(clause: str) -> str:

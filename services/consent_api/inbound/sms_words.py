@@ -148,6 +148,7 @@ _THEIR = r"(?:(?:the|these|those|your|ur|all|any|my|de|des|du|d|l|les|vos|ces|to
 
 def _any(*patterns: str) -> re.Pattern[str]:
     pattern = "|".join(rf"(?:{each})" for each in patterns)
+    pattern = re.sub(r"\(\?: MORE\)(?=\{\d,\d\}[|)])", "()(?: MORE)", pattern)  # An empty group where the tail begins.
     parts = {
         "LEAD": _LEAD,
         "END": _END_OF_IT,
@@ -198,7 +199,7 @@ KEEP = _any(
     r"\b(?:did|have|has) (?:you|u|they) (?:already )?stop(?:ped)?\b(?: MORE){0,4}|^why (?:did|have|has) (?:(?:my|your|the|all) )*MSG stop(?:ped)?$|\bwhy (?:would|should) (?:i|we) stop$|\bnothing (?:can|will|could|s|is)? ?stop\w*(?: MORE){0,3}",
     r"\bhope (?:you|u|they|it) never stop\w*|\bich kann (?:\w+ )?nicht aufh(?:o|oe)ren(?: zu \w+)?|\bstop nooit\b(?: MORE){0,3}",
     r"\b(?:no|nunca) (?:quiero |deseo |queremos |)(?:dejar|dejo|deje[ns]?|dejeis|dejes) de\b(?: MORE){0,4}",
-    r"\b(?:can t|cant|won t|wont) stop$|\bcan t stop won t stop\b|\b(?:can t|cant|cannot|won t|wont|couldn t|not) stop (?!(?:text|send|messag|msg|call|contact|spam)\w*|MSG)\w+",
+    r"\b(?:can t|cant|won t|wont) stop$|\bcan t stop won t stop\b|\b(?:can t|cant|cannot|won t|wont|couldn t|not) stop(?! (?:text|send|messag|msg|call|contact|spam)\w*| MSG)(?: MORE){1,1}",
     r"\b(?:n|ne) (?:me |m |vous |nous |te |t |l |les |la )?"
     r"(?:arret|desabonn|desinscri|stopp?|cess|supprim|annul|retir|resili|enlev|oubli)\w*(?: moi| surtout)? (?:surtout )?(?:pas|jamais)\bTIMES(?: MORE){0,5}",
     r"\bne (?:surtout )?(?:pas|jamais) (?:me |m |nous |vous |)(?:arreter|desabonner|desinscrire|stopper|cesser|supprimer|annuler|retirer|resilier)TIMES(?: MORE){0,5}",
@@ -234,7 +235,7 @@ REFUSAL_PERHAPS = _any(
     r"\b(?:said|dit|dije|dicho|gesagt|detto|gezegd) (?:que |di |dass )?(?:no|non|nein|nee)\b",
     r"^(?!.*\b(?:love|like|enjoy|great|good|nice|best|adore|aime|super|bien|merci|thanks?|danke|gracias|grazie|bedankt|dank|more|continue[zr]?|weiter|recu|received|bekommen|erhalten|recibido|ricevut\w*|ontvangen|attends|waiting|confirm\w*|want|quiero|voglio|veux|mochte|recevoir|ricevere|recibir|leuk|genial\w*|bell\w*)\b)"
     r".*\b(?:(?:your|these|those|vos|ces|tes|sus|vuestros|vuestras|estos|ihre|eure|euren|ihren|diese|jullie|deze|vostri|vostre|questi) (?:\w+ )?(?:sms\w*|texts|txts|messages|msgs|pubs|publicites|promos?|deals|mails|emails|mensajes|nachrichten|werbung|berichten|messaggi|offert[ae]|offres|ofertas|reclame)|pubs|publicites?|publicidad|werbung|reclame|pubblicita|spam|marketing|prospection|demarchage)\b",
-    r"\b(?:do not|don t|dont|not) want(?:ed)?$|\bremoval\b|\b(?:will|mochte|moechte) (?:\w+ )?raus$|\bwil eruit$|\blass\w* (?:sie )?(?:das|es sein)$|\bdejen en paz|\b(?:smett|fini)(?:ano|amola)$|\buit te schrijven|\baf te melden|\bzeg op$|\binschrijving\b|\b(?:anular|baja del) alta\b|\bdispens\w*",
+    r"\b(?:do not|don t|dont|not) want(?:ed)?$|\bremoval\b|\b(?:will|mochte|moechte) (?:\w+ )?raus$|\bwil eruit$|\blass\w* (?:sie )?(?:das|es sein)$|\bdejen en paz|\b(?:smett|fini)(?:ano|amola)$|\buit te schrijven|\baf te melden|\bzeg op$|\binschrijving\b|\b(?:anular|baja del) alta\b|\b(?:me|m|nous) (?:retirer|supprimer|enlever|effacer|rayer|radier|desinscrire|desabonner)\b|\bbitte (?:austragen|loschen|loeschen|entfernen|streichen)$|\bdispens\w*",
 )
 """A negation beside a word for a message or a contact, a removal beside the person's number or data, an end put to
 something: a withdrawal, perhaps, in words that no other rule knows. What nobody thought of waits for a person, too."""
@@ -248,11 +249,11 @@ WHY = _any(
 
 NOT_ARRIVED = _any(
     # Nothing came, which is a complaint about a message that is waited for.
-    r"\b(?:no|not|never|didn t|did not|haven t|don t|zero|0) (?:\w+ ){0,3}(?:MSG|code|parcel|order) (?:\w+ ){0,2}(?:received|arrived|came|yet|today|from (?:you|him|her))\b|\b(?:got|received|have|had|see|seen) no (?:\w+ )?MSG|\b(?:did not|didn t|didnt|have not|haven t|havent|never|not yet|still not) (?:\w+ )?(?:receiv\w*|g[eo]t|gotten|arriv\w*|come)\b(?: MORE){0,3}|\bno (?:calls|MSG) today$",
+    r"\b(?:no|not|never|didn t|did not|haven t|don t|zero|0) (?:(?!more|further|want\w*|need\w*|wish\w*|like|ask\w*|agree\w*|consent\w*|sign\w*)\w+ ){0,3}(?:MSG|code|parcel|order) (?:MORE ){0,2}(?:received|arrived|came|yet|today|from (?:him|her))\b|\b(?:got|received|have|had|see|seen|(?:is|are|was|were) there) no (?:\w+ )?MSG|\b(?:did not|didn t|didnt|have not|haven t|havent|never|not yet|still not) (?:\w+ )?(?:receiv\w*|g[eo]t|gotten|arriv\w*|come)\b(?: MORE){0,3}|\bno (?:calls|MSG) today$",
     r"\b(?:ne |n )?(?:recois|recoit|recevons) (?:plus|pas|jamais|rien)\b(?: MORE){0,4}|\b(?:pas|aucun) (?:de |d )?MSG (?:depuis |avant )*hier\b|\b(?:ai|avons|a|ont|as|avez) (?:\w+ )?(?:pas|plus|jamais|rien|aucun\w*)(?: \w+){0,2} (?:recu|eu|vu|arrive)\w*(?: MORE){0,4}|\b(?:recu|arrive) (?:aucun|pas de|rien)\b(?: MORE){0,2}|\b(?:ai|avons|y a) (?:pas|plus) (?:de |d )(?:sms|mail\w*|message\w*|appel\w*|code)\b(?! de)(?: MORE){0,4}",
     r"\bno (?:me |nos )?(?:ha|han|he|hemos|llego|llega[ns]?|llegan|llegado)\b(?! (?:dado|dicho|autorizado))(?: MORE){0,4}|\bno recibi\b(?: MORE){0,3}",
     r"\b(?:habe?|haben|hat) (?:\w+ ){0,3}(?:kein\w*|nicht|nichts|nie)(?: MORE){0,3} (?:bekommen|erhalten|gekriegt|da)\b|^kein\w* (?:\w+ )?(?:sms|nachricht\w*|mail|code) (?:erhalten|bekommen)$|\bhabe? noch kein\w*(?: MORE){0,2}|\bich (?:\w+ )?bekomme (?:\w+ )?kein\w*(?: MORE){0,2}",
-    r"\bnon (?:(?:ho|abbiamo|mi e|ci e|mi sono) )(?:\w+ ){0,2}(?:ricevut|arrivat|vist|avut)\w*(?: MORE){0,3}(?: nessun\w* \w+)?",
+    r"\bnon (?:(?:ho|abbiamo|mi e|ci e|mi sono) )(?:\w+ ){0,2}(?:ricevut|arrivat|vist|avut)\w*(?: nessun\w* \w+)?(?: MORE){0,3}",
     r"\b(?:don t|dont|do not|didn t|did not|can t|cannot|couldn t) (?:understand|see|find|read|open|follow)\b(?: MORE){0,4}|\b(?:comprend\w*|compris|trouv\w*|vois) (?:pas|rien)\b(?: MORE){0,3}|\bno (?:entiendo|comprendo|encuentro|veo)\b(?: MORE){0,3}|\bversteh\w*(?: MORE){0,3} nicht\b|\bnon (?:capisco|trovo|vedo|ho capito)\b(?: MORE){0,3}|\bbegrijp(?: MORE){0,3} niet\b",
     r"\b(?:heb|hebben|is|zijn) (?:\w+ ){0,2}(?:geen|niet|niets|nooit)(?: MORE){0,3} (?:ontvangen|gehad|gekregen|aangekomen|binnen)\b|^geen \w+ (?:ontvangen|gehad|gekregen)$",
 )
@@ -311,7 +312,7 @@ OTHER_STOPS = _any(
     r"\b(?:par|parar|parada|paro|paramos) (?:en|de autobus|a)\b(?: MORE)?",
     r"\b(?:planta|temporada|voz|batería|bateria|presion|esta|de|precio|estoy de) baja\b(?! (?:de|por favor))|\bbaja (?:el|la|los|del|medica|temporada)\b",
     # German.
-    r"\b(?:termin\w*|bestellung|buchung|reservierung|flug|tisch)(?: \w+){0,3} (?:absag\w*|abgesagt|stornier\w*|kundig\w*|verschieb\w*|abbestell\w*)",
+    r"\b(?:termin\w*|bestellung|buchung|reservierung|flug|tisch)(?: \w+){0,3} (?:absag\w*|abgesagt|stornier\w*|kundig\w*|verschieb\w*|abbestell\w*|losch\w*)",
     r"\b(?:stornier|absag|kundig)\w* (?:\w+ ){0,3}?(?:termin\w*|bestellung|buchung|vertrag|wohnung)\b|\bstop?puhr\b|\b(?:nachste\w*|zwischen) ?stopp?\b",
     r"\b(?:habe|hat|hab) (?:\w+ )?(?:gestoppt|aufgehort)|\bhort? auf zu (?:regnen|rauchen)|\bstopp?(?:e|en)? (?:in|bei|am)\b(?: MORE)?",
     # Italian.
@@ -333,10 +334,10 @@ STOP_MESSAGES = _any(
     r"\b(?:do not|don t|dont|dnt|no longer|not|didn t|never) (?:want\w*|wanna|need\w*|wish\w*|agree\w*|consent\w*|care|like|sign\w* up|asked|ask)(?: \w+){0,4}?"
     r" (?:MSG|hear\w*|contacted|contact|receiv\w*|get(?:ting)?|these|those|any ?more|from you|on (?:your|this|the) list|be (?:text|messag|call|bother|disturb|spam|email)\w*)\b",
     r"\bno (?:more|further) (?:contact|texting|calling|messaging|correspondence|of (?:this|these|that))\b|^(?:please )?no (?:texting|calling|messaging|contact)(?: please| me)?$|\b(?:rather|prefer|like|want|wish) (?:to )?not (?:to )?(?:receiv\w*|get|hear|be)\b|\b(?:rather|prefer) (?:you|u|that you) (?:did not|didn t|didnt|do not|don t|dont|not) (?:text|call|contact|messag)\w*",
-    r"\b(?:be|get) (?:removed|taken off|taken out|unsubscribed|deleted|opted out)\b(?! (?:by|from (?:the|my) (?:order|cart|bag)))|\bremove from (?:\w+ ){0,2}list\w*|\b(?:take|get) (?:me|us|(?:my|this) (?:\w+ )?number) out\b(?! (?:to|for))|\btake off my (?:number|name)|\b(?<!t )(?<!not )(?<!dont )(?<!never )forget (?:me$|(?:about )?my (?:phone )?number)",
+    r"\b(?:be|get) (?:removed|taken off|taken out|unsubscribed|deleted|opted out)\b(?! (?:by|from (?:the|my) (?:order|cart|bag)))|\bremove from (?:\w+ ){0,2}list\w*|\b(?:take|get) (?:me|us|(?:my|this) (?:\w+ )?number) out\b(?! (?:to|for))|\btake off my (?:number|name)|\b(?<!n t )(?<!not )(?<!dont )(?<!never )forget (?:me$|(?:about )?my (?:phone )?number)",
     r"\b(?:consent|permission|authori[sz]ation)(?: (?:is|has been|was|hereby))* (?:revoked|withdrawn|rescinded|cancelled)|\b(?:not|never|no|don t|dont|didn t) (?:\w+ ){0,3}(?:consent|permission)\b(?! (?:form|slip))|\b(?:put|add) (?:me|this number|my number) (?:on|to) (?:\w+ ){0,3}(?:dnc|do not call)|\bleave (?:me|us) be\b|\blet (?:me|us) be$|\b(?:sick|tired|fed up) (?:of|with) (?:(?:all|these|your|the|those|receiving|getting) )*MSG|\bknock it off|\brequest(?:ing)? (?:\w+ ){0,2}(?:removal|opt out)|\bgive it a rest|\bhow (?:do|can|to|would) (?:i |you |we )?(?:stop|end|quit|get out of|get off) ?(?:it|this|these|that|getting\b.*|receiving\b.*)?$|\bstop (?:getting|receiving) (?:these|those|this|your|any)\b|\bcut it out$|\bpack it in$|\bcount me out",
     r"\b(?:discontinue|cease|desist)(?: (?:with|all|the|these|those|this|your|my|any|further))* (?:service|contact\w*|processing|from|MSG|and desist)\b|\bun(?:s\w{0,4})?c?ri[bv]\w*|\bopt?(?:ing|ed|s)? ?(?:oit|otu|uot|ot)\b|\bop out\b|\bstop (?:processing|using) my\b",
-    r"\b(?:no more|enough of|enough with|no) (?:of )?(?:(?:these|your|the|this|more|fucking|marketing|those|further|promo\w*) )*MSG\b(?! (?:received|yet|came|arrived|code|from (?:you|him|her)))",
+    r"\b(?:no more|enough of|enough with|no) (?:of )?(?:(?:these|your|the|this|more|fucking|marketing|those|further|promo\w*) )*MSG\b(?! (?:received|yet|came|arrived|code|from (?:him|her)))",
     r"\b(?:un ?sub\w*|unsus?cri\w*|opt(?:ing|ed)? (?:me |us |this number )?out|optout|optmeout)\b",
     r"\b(?:remove|delete|erase|drop|scrub) (?:me|us|my (?:\w+ )?(?:number|name|phone|cell|mobile|contact\w*|info\w*|details|data|num|no)|this (?:number|phone))\b",
     r"\b(?:take|get|want|be|gets?) (?:me |us |my (?:name|number) |this number )?(?:off|removed from|out of) (?:of )?(?:your |this |the |ur |all |that )*(?:\w+ )?(?:list\w*|database|system|records)",

@@ -77,6 +77,48 @@ def test_a_keyword_after_anything_else_is_never_lost() -> None:
     assert not lost
 
 
+OPENINGS = {
+    "en": (
+        "I didn't get it",
+        "I can't find the link",
+        "I don't understand",
+        "never received my order",
+        "did you stop",
+        "don't forget to",
+        "don't stop",
+        "nothing can stop you",
+        "I can't stop",
+    ),
+    "fr": (
+        "j'ai pas reçu",
+        "je vois pas comment",
+        "je ne trouve pas le lien",
+        "je ne comprends rien",
+        "n'oubliez pas de",
+        "je veux pas rater",
+        "n'arrêtez pas",
+    ),
+    "es": ("no entiendo", "no encuentro el enlace", "no me llegó", "no recibí nada", "no dejen de"),
+    "de": ("ich habe nichts bekommen", "habe noch keine", "ich verstehe das nicht", "der Bus hat gestoppt"),
+    "it": ("non capisco", "non trovo come", "non ho ricevuto niente", "non smettete"),
+    "nl": ("ik heb niets ontvangen", "ik begrijp het niet", "stop nooit", "vergeet niet"),
+}
+
+
+@pytest.mark.long
+def test_what_has_not_come_or_is_to_go_on_hides_no_withdrawal_behind_it() -> None:  # R18
+    """Without a mark between them. Some words withdraw only when they are all that is said, whatever is around them."""
+    anything = "aha aha aha aha"
+    withdrawals = [
+        (language, reply)
+        for label, language, reply in labelled()
+        if label is Meaning.WITHDRAW and read(f"{anything} {reply}").meaning is not Meaning.OTHER
+    ]
+    assert len(withdrawals) >= 1_100
+    texts = [f"{opening} {reply}" for language, reply in withdrawals for opening in OPENINGS[language]]
+    assert not [text for text in texts if read(text).meaning in (Meaning.OTHER, Meaning.START)]
+
+
 @pytest.mark.long
 def test_a_stop_before_anything_else_is_never_lost() -> None:  # R18
     """Also where what follows makes a place of it, as in "stop in Zukunft": only a negation unmakes it, or a sign."""
