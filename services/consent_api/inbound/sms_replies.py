@@ -47,6 +47,7 @@ class Reading:
 
 
 _RANK = {meaning: rank for rank, meaning in enumerate(Meaning)}
+_IN_EFFECT = (Meaning.WITHDRAW, Meaning.UNCLEAR)
 _NOTHING = Reading(meaning=Meaning.OTHER, rule="nothing")
 _SPACED = re.compile(r"(?<!\w)(?:\w[\W_]{1,3}){2,}\w(?!\w)")
 _APOSTROPHES = re.compile(r"['’‘`´ʼ′-]|\u2010|\u2011")
@@ -92,7 +93,7 @@ def read(text: str) -> Reading:
         key=lambda reading: _RANK[reading.meaning],
         default=_NOTHING,
     )
-    if found.meaning in (Meaning.WITHDRAW, Meaning.UNCLEAR):
+    if found.meaning in _IN_EFFECT:
         return found
     if about is None and _SHOUTED.search(text) and not text.isupper() and "stop" in together:
         return Reading(meaning=Meaning.WITHDRAW, rule="shouted")
@@ -111,9 +112,18 @@ def _clause(clause: str, *, about: bool) -> Reading:
     left = _without_negations(clause)
     if left != clause and not left.strip():
         return Reading(meaning=Meaning.OTHER, rule="to go on")
-    left = " ".join(words.NOT_BEFORE.sub(" ", words.NOT_ARRIVED.sub(" ", left)).split())
-    if words.FOR_NOW.search(left):
+    left = " ".join(words.NOT_ARRIVED.sub(" ", left).split())
+    for_now = [found[0] for found in words.FOR_NOW.finditer(left)]
+    reading = _left(" ".join(words.FOR_NOW.sub(" ", left).split()), clause, about=about)
+    if reading.meaning in _IN_EFFECT:
+        return reading
+    if any(_left(each, each, about=about).meaning in _IN_EFFECT for each in for_now):
         return Reading(meaning=Meaning.UNCLEAR, rule="for now")
+    return reading
+
+
+def _left(left: str, clause: str, *, about: bool) -> Reading:
+    """What is left of a clause without negations, complaints and times."""
     if not about and words.STOP_MESSAGES.search(left):
         return Reading(meaning=Meaning.WITHDRAW, rule="phrase")
     if words.NOT_STOP in left and [w for w in left.split() if w not in words.COURTESY] == words.NOT_STOP.split():

@@ -249,7 +249,7 @@ WHY = _any(
 
 NOT_ARRIVED = _any(
     # Nothing came, which is a complaint about a message that is waited for.
-    r"\b(?:no|not|never|didn t|did not|haven t|don t|zero|0) (?:(?!more|further|want\w*|need\w*|wish\w*|like|ask\w*|agree\w*|consent\w*|sign\w*)\w+ ){0,3}(?:MSG|code|parcel|order) (?:MORE ){0,2}(?:received|arrived|came|yet|today|from (?:him|her))\b|\b(?:got|received|have|had|see|seen|(?:is|are|was|were) there) no (?:\w+ )?MSG|\b(?:did not|didn t|didnt|have not|haven t|havent|never|not yet|still not) (?:\w+ )?(?:receiv\w*|g[eo]t|gotten|arriv\w*|come)\b(?: MORE){0,3}|\bno (?:calls|MSG) today$",
+    r"\b(?:no|not|never|didn t|did not|haven t|don t|zero|0) (?:(?!more|further|want\w*|need\w*|wish\w*|like|ask\w*|agree\w*|consent\w*|sign\w*)\w+ ){0,3}(?:MSG|code|parcel|order) (?:MORE ){0,2}(?:received|arrived|came|yet|from (?:him|her))\b|\b(?:got|received|have|had|see|seen|(?:is|are|was|were) there) no (?:\w+ )?MSG|\b(?:did not|didn t|didnt|have not|haven t|havent|never|not yet|still not) (?:\w+ )?(?:receiv\w*|g[eo]t|gotten|arriv\w*|come)\b(?: MORE){0,3}|\bno (?:code|parcel|order)(?: yet| again)? today\b",
     r"\b(?:ne |n )?(?:recois|recoit|recevons) (?:plus|pas|jamais|rien)\b(?: MORE){0,4}|\b(?:pas|aucun) (?:de |d )?MSG (?:depuis |avant )*hier\b|\b(?:ai|avons|a|ont|as|avez) (?:\w+ )?(?:pas|plus|jamais|rien|aucun\w*)(?: \w+){0,2} (?:recu|eu|vu|arrive)\w*(?: MORE){0,4}|\b(?:recu|arrive) (?:aucun|pas de|rien)\b(?: MORE){0,2}|\b(?:ai|avons|y a) (?:pas|plus) (?:de |d )(?:sms|mail\w*|message\w*|appel\w*|code)\b(?! de)(?: MORE){0,4}",
     r"\bno (?:me |nos )?(?:ha|han|he|hemos|llego|llega[ns]?|llegan|llegado)\b(?! (?:dado|dicho|autorizado))(?: MORE){0,4}|\bno recibi\b(?: MORE){0,3}",
     r"\b(?:habe?|haben|hat) (?:\w+ ){0,3}(?:kein\w*|nicht|nichts|nie)(?: MORE){0,3} (?:bekommen|erhalten|gekriegt|da)\b|^kein\w* (?:\w+ )?(?:sms|nachricht\w*|mail|code) (?:erhalten|bekommen)$|\bhabe? noch kein\w*(?: MORE){0,2}|\bich (?:\w+ )?bekomme (?:\w+ )?kein\w*(?: MORE){0,2}",
@@ -259,18 +259,16 @@ NOT_ARRIVED = _any(
 )
 """That something has not come or is not understood: about a message that the person waits for."""
 
-NOT_BEFORE = _any(
-    r"\b(?:do not|don t|dont|not|never)(?: \w+){0,4} (?:before|until|till) (?:\d+\w*|noon|lunch|tomorrow|monday)\b",
-    r"\b(?:ne|n)(?: \w+){0,5} avant (?:le |les |la )?(?:\d\w*|midi|lundi|demain)\b|\bno (?:\w+ ){1,4}antes de (?:las |la |el )?\w+|\bnicht(?: \w+){0,3} vor (?:\d+|dem)\b(?: uhr)?(?: \w+)?|\bvor \d+(?: uhr)? (?:bitte )?nicht \w+",
-    r"\bnon (?:\w+ ){1,4}prima (?:delle|di|del) \w+|\b(?:\w+ ){0,3}niet (?:\w+ )?voor \d+(?: uur)?",
-)
-"""Not to be called before an hour: about a call that the person waits for."""
-
 FOR_NOW = _any(
     r"\b(?:do not|don t|dont|not) (?:call|ring|phone)(?: \w+){0,2} (?:now|today|tonight)END|\b(?:ne|n) (?:m |me |nous )?(?:appel|rappel)\w*(?: \w+)? pas (?:maintenant|aujourd hui|ce soir|ce matin)END",
     r"\bno (?:me |nos )?llam\w* (?:ahora|hoy)END|\bruf\w*(?: \w+){0,2} (?:morgen|heute|jetzt|gerade) nicht anEND|\bnon (?:mi |ci )?chiam\w* (?:adesso|ora|oggi|domani)END|\bbel\w*(?: \w+){0,2} (?:nu|vandaag) nietEND|\bbel\w*(?: \w+)? niet (?:nu|vandaag)END",
+    r"\bno (?:\w+ ){0,2}MSG (?:today|tonight)END",
+    r"\b(?:do not|don t|dont|not|never)(?: \w+){0,4} (?:before|until|till) (?:\d+\w*|noon|lunch|tomorrow|monday)\b",
+    r"\b(?:ne|n)(?: \w+){0,5} avant (?:le |les |la )?(?:\d\w*|midi|lundi|demain)\b|\bno (?:\w+ ){1,4}antes de (?:las |la |el )?\w+|(?:\b(?:ruf|schreib|schick|send|meld|kontaktier)\w*(?: \w+){0,2} )?\bnicht(?: \w+){0,3} vor (?:\d+(?: uhr)?|dem \w+)\b(?: (?:an|anrufen|anzurufen|schreiben|senden|schicken|kontaktieren|storen)\b)?|\bvor \d+(?: uhr)? (?:bitte )?nicht \w+",
+    r"\bnon (?:\w+ ){1,4}prima (?:delle|di|del) \w+|(?:\b(?:bel\w*|app|stuur) (?:\w+ ){0,2})?\bniet (?:\w+ )?voor \d+(?: uur)?(?: (?:bellen|opbellen|appen|smsen|sturen|storen|mailen|schrijven)\b)?",
 )
-"""Not to be called now: of a call that is waited for, or of all of them."""
+"""Not now, or not before an hour: of a call that is waited for, or of all of them. Where it refuses nothing, it is about
+the person: not at home until Monday."""
 
 ARTICLES = frozenset("a the le un une du au el il lo uno der ein einen het een which what quel next".split())
 """Before a keyword they make a noun of it: a stop, le stop."""

@@ -119,6 +119,35 @@ def test_what_has_not_come_or_is_to_go_on_hides_no_withdrawal_behind_it() -> Non
     assert not [text for text in texts if read(text).meaning in (Meaning.OTHER, Meaning.START)]
 
 
+UNTIL = {
+    "en": (
+        ("do not contact me", "don't call", "never text me", "no more messages", "don't send anything"),
+        ("today", "tonight", "now", "before 9", "before noon", "until monday", "till tomorrow"),
+    ),
+    "fr": (
+        ("ne m'appelez pas", "ne m'envoyez plus rien", "ne m'écrivez jamais", "plus de sms"),
+        ("avant 9h", "avant midi", "avant lundi", "maintenant", "aujourd'hui", "ce soir"),
+    ),
+    "es": (
+        ("no me llamen", "no me escriban más", "no más mensajes"),
+        ("antes de las 9", "antes de hablar", "hoy", "ahora"),
+    ),
+    "de": (("nicht anrufen", "bitte nicht schreiben", "keine SMS"), ("vor 9", "vor 10 Uhr", "vor dem Abend", "heute")),
+    "it": (
+        ("non mi chiami", "non scrivetemi", "non mandate messaggi"),
+        ("prima delle 9", "prima di lunedì", "oggi", "ora"),
+    ),
+    "nl": (("niet bellen", "bel me niet", "geen berichten"), ("voor 9 uur", "voor 10", "vandaag", "nu")),
+}
+
+
+@pytest.mark.parametrize("language", UNTIL)
+def test_a_refusal_until_a_time_is_a_refusal(language: str) -> None:  # R18
+    refusals, times = UNTIL[language]
+    texts = [f"{refusal} {until}{end}" for refusal in refusals for until in times for end in ("", " please", " stop")]
+    assert not [text for text in texts if read(text).meaning in (Meaning.OTHER, Meaning.START)]
+
+
 @pytest.mark.long
 def test_a_stop_before_anything_else_is_never_lost() -> None:  # R18
     """Also where what follows makes a place of it, as in "stop in Zukunft": only a negation unmakes it, or a sign."""
