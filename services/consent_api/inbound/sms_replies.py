@@ -24,6 +24,8 @@ LONGEST = 1_600
 _LONGEST_WORD = 24
 _NOT_ALL_OF_IT = "good"
 """Before words that are not all that is said. Of praise: that they speak of our messages is no complaint about them."""
+_LONGEST_REQUEST = 12
+"""Words behind a negation that are read by themselves: what it takes with it, and a phrase that begins there."""
 _SHORT = 6
 """Words within which a keyword at either end speaks for the whole clause."""
 
@@ -86,7 +88,7 @@ def read(text: str) -> Reading:
     about = words.INSTRUCTION.search(_words(plain))
     clauses = [known for clause in _CLAUSE.split(plain) if (known := _words(clause))]
     together = " ".join(left for clause in clauses if (left := _without_negations(clause)))
-    pieces = [piece for clause in [*clauses, together] for piece in _pieces(clause)]
+    pieces = [piece for clause in dict.fromkeys([*clauses, together]) for piece in _pieces(clause)]
     variants = dict.fromkeys([*pieces, *(words.POLITE.sub("", piece) for piece in pieces)])
     found = min(
         (_clause(piece, about=about is not None) for piece in variants if piece),
@@ -164,8 +166,8 @@ def _pieces(clause: str) -> Iterator[str]:
         for found, following in zip_longest(taken, taken[1:]):
             end = following.start() if following is not None else len(clause)
             behind = found.end() if found.lastindex is None else found.start(found.lastindex)
-            if behind < end:
-                yield from _pieces(f"{_NOT_ALL_OF_IT} {clause[behind:end].strip()}")
+            if request := clause[behind:end].split()[:_LONGEST_REQUEST]:
+                yield from _pieces(" ".join([_NOT_ALL_OF_IT, *request]))
 
 
 def _without_negations(clause: str) -> str:
