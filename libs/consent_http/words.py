@@ -47,15 +47,21 @@ class Words:
         return str(known.get(channel) or known.get("other") or channel)
 
     def day(self, micros: int) -> str:
-        return self._dated(format_date(_moment(micros).date(), "long", locale=self.language))
+        return _dated(format_date(_moment(micros).date(), "long", locale=self.language), self.language)
 
     def moment(self, micros: int) -> str:
         """To the second, in UTC."""
-        return self._dated(format_datetime(_moment(micros), _MOMENTS[self.language], locale=self.language))
+        return written(_moment(micros), self.language)
 
-    def _dated(self, text: str) -> str:
-        """In French, the first day of a month is an ordinal number."""
-        return text.replace("1 ", "1er ", 1) if self.language == "fr" and text.startswith("1 ") else text
+
+def written(moment: datetime, language: Language) -> str:
+    """To the second, in UTC."""
+    return _dated(format_datetime(moment, _MOMENTS[language], locale=language), language)
+
+
+def _dated(text: str, language: Language) -> str:
+    """In French, the first day of a month is an ordinal number."""
+    return text.replace("1 ", "1er ", 1) if language == "fr" and text.startswith("1 ") else text
 
 
 def typeset(french: str) -> str:

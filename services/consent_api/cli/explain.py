@@ -28,13 +28,14 @@ def explain(channel: str, purpose: str, tenant: str | None, language: str, as_js
 
     from consent_api.domain.validation import ValidationRules, named_address
     from consent_api.errors import SubmissionInvalidError
-    from consent_api.http.explain_text import Language, explain_text
+    from consent_api.http.explain_text import explain_text
     from consent_api.http.rendering import to_explanation
     from consent_api.ledger import queries
     from consent_api.ledger.database import connect, refuse_denied, transact
     from consent_api.settings import DatabaseSettings
     from consent_contracts.decisions import EVERY_PURPOSE
     from consent_contracts.records import PURPOSE
+    from consent_http.words import Language
     from consent_service import startup
     from consent_service.settings import load
 

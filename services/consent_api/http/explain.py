@@ -9,7 +9,7 @@ from consent_api.domain.validation import ValidationRules, named_address
 from consent_api.errors import FieldViolation, SubmissionInvalidError
 from consent_api.http import models, rendering
 from consent_api.http.dependencies import RequestDependencies
-from consent_api.http.explain_text import Language, explain_text
+from consent_api.http.explain_text import explain_text
 from consent_api.ledger import queries
 from consent_api.ledger.ledger import Ledger
 from consent_contracts.decisions import EVERY_PURPOSE
@@ -18,6 +18,7 @@ from consent_http import request_body
 from consent_http.callers import Caller
 from consent_http.openapi import json_body, json_response
 from consent_http.problem_details import responses
+from consent_http.words import Language
 
 _TEXT = "text/plain"
 _QUESTION = msgspec.json.Decoder(models.ExplainRequest)

@@ -6,18 +6,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
 
 from consent_api.http.models import Decision, Explanation, Receipt
 from consent_api.ledger.notices import STALE
 from consent_contracts.decisions import EVERY_PURPOSE, GIVEN, UNDELIVERABLE
+from consent_http.words import Language, written
 
-Language = Literal["en", "fr"]
 _KNOWN = ("accepted", "effective")
-_MONTHS = (
-    *("janvier", "février", "mars", "avril", "mai", "juin"),
-    *("juillet", "août", "septembre", "octobre", "novembre", "décembre"),
-)
 _CHOICES: dict[Language, dict[str, str]] = {
     "en": {
         GIVEN: "gave consent",
@@ -248,7 +243,4 @@ def _en(time: str) -> str:
 
 
 def _fr(time: str) -> str:
-    moment = datetime.fromisoformat(time)
-    return (
-        f"{'1er' if moment.day == 1 else moment.day} {_MONTHS[moment.month - 1]} {moment.year} à {moment:%H:%M:%S} UTC"
-    )
+    return written(datetime.fromisoformat(time), "fr")

@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from consent_api.http.examples import EXAMPLE_TEXT, EXAMPLES, GRANT
-from consent_api.http.explain_text import Language, explain_text
+from consent_api.http.explain_text import explain_text
 from consent_api.http.models import Explanation
+from consent_http.words import Language
 
 EXAMPLE = EXAMPLES["Explanation"][0]
 
