@@ -16,4 +16,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    # What has been recorded is proof: no command of ours may drop a table or a column of it.
     raise NotImplementedError("migrations only go forward: restore a backup instead")
