@@ -358,15 +358,19 @@ def forget_keys(connection: Connection, keyring: Keyring, *, tenant: str, keys: 
     """The same by the person's keyed hashes. A request of another subject, who named an address of this person, stays
     theirs by the reference alone."""
     rows = connection.execute(_TO_FORGET, {"tenant": tenant, "keys": list(keys)}).all()
+    forgotten: list[dict[str, object]] = []
     for row in rows:
         person = person_ref.opened(keyring, tenant, row.sealed_person, row.request_id)
         left = person.without(keyring, keys) if person is not None else None
-        values = {
-            "request_id": row.request_id,
-            "sealed_person": left.seal(keyring, row.request_id) if left is not None else None,
-            "person_keys": left.keys(keyring) if left is not None else [],
-        }
-        connection.execute(_FORGET, values)
+        forgotten.append(
+            {
+                "request_id": row.request_id,
+                "sealed_person": left.seal(keyring, row.request_id) if left is not None else None,
+                "person_keys": left.keys(keyring) if left is not None else [],
+            }
+        )
+    if forgotten:
+        connection.execute(_FORGET, forgotten)
     return len(rows)
 
 

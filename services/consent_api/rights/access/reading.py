@@ -242,22 +242,7 @@ class Export:
         retained = self._retained(connection, found)
         # Whose requests and holds are shown: one that names another subject came with the number of both.
         named = person.subject_ref or (subject_ref if self._names_subject else None)
-        holds = [
-            model.HeldHold(
-                reason=row.reason,
-                set_at=rfc3339(row.set_at),
-                until=rfc3339_or_none(row.until),
-                released_at=rfc3339_or_none(row.released_at),
-            )
-            for row in connection.execute(
-                _HOLDS,
-                {
-                    "tenant": person.tenant,
-                    "subject_keys": [] if named is None else list(subject_keys(keyring, person.tenant, named)),
-                    "keys": person.keys(keyring),
-                },
-            )
-        ]
+        holds = self._holds(connection, named)
         return found, model.Head(
             version=model.VERSION,
             generated_at=rfc3339(at),
@@ -388,6 +373,23 @@ class Export:
                 kept_until=rfc3339(row.keep_until),
             )
             for row in rows
+        ]
+
+    def _holds(self, connection: Connection, named: str | None) -> list[model.HeldHold]:
+        person, keyring = self._person, self._keyring
+        values = {
+            "tenant": person.tenant,
+            "subject_keys": [] if named is None else list(subject_keys(keyring, person.tenant, named)),
+            "keys": person.keys(keyring),
+        }
+        return [
+            model.HeldHold(
+                reason=row.reason,
+                set_at=rfc3339(row.set_at),
+                until=rfc3339_or_none(row.until),
+                released_at=rfc3339_or_none(row.released_at),
+            )
+            for row in connection.execute(_HOLDS, values)
         ]
 
     def _registers(self, connection: Connection, found: _Found) -> list[model.RegisterEntry]:
