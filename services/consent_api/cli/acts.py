@@ -9,16 +9,14 @@ import click
 
 from consent_api.cli.database_errors import SETTING
 
-DATABASE = SETTING
-
 
 def record(act: str, *, tenant: str | None = None, object_id: str | None = None) -> None:
     """Write an entry of the operator who runs this command. ``act``: of `consent_api.rights.audit.Act`.
 
     Where no database is set, as on the machine that makes a keyring, a line on standard error says that there is no
     entry. click.ClickException where the database does not answer, or has no audit yet."""
-    if not (os.environ.get(DATABASE) or os.environ.get(f"{DATABASE}_FILE")):
-        click.echo(f"no entry is added to the audit, as {DATABASE} is not set", err=True)
+    if not (os.environ.get(SETTING) or os.environ.get(f"{SETTING}_FILE")):
+        click.echo(f"no entry is added to the audit, as {SETTING} is not set", err=True)
         return
     from sqlalchemy import Connection
     from sqlalchemy.exc import ProgrammingError
@@ -40,7 +38,7 @@ def record(act: str, *, tenant: str | None = None, object_id: str | None = None)
         database.transact(engine, add)
     except LedgerUnavailableError as error:
         raise click.ClickException(
-            f"the audit cannot be written, nothing was changed: {error}. Repeat the command once {DATABASE} answers."
+            f"the audit cannot be written, nothing was changed: {error}. Repeat the command once {SETTING} answers."
         ) from None
     except ProgrammingError:
         raise click.ClickException(

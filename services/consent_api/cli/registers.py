@@ -272,7 +272,6 @@ def _declared() -> _Declared:
 
 def _ages(declared: _Declared) -> tuple[list[RegisterAge], int]:
     """Of each register, and the database's clock (micros)."""
-
     from consent_api.ledger import database
     from consent_api.registers import table
 

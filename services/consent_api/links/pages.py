@@ -217,7 +217,7 @@ def _shown(
         "renewal": {"value": RENEW, "label": words("preferences.renew", days=purpose.valid_days), "checked": False}
         if may_renew(setting, purpose, at) and not refused_by_signal
         else None,
-        "ends": words.day(setting.expires_at or 0),
+        "ends": words.day(setting.expires_at) if setting.expires_at is not None else None,
     }
 
 
